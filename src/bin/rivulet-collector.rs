@@ -1,0 +1,3 @@
+//! The centre's command line.
+
+fn main() {}

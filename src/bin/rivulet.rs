@@ -1,0 +1,3 @@
+//! The edge's command line.
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! A server's binary log: bytes → events → row images → values. No I/O; borrows; cannot panic.
+//!
+//! ```text
+//!   bytes ──► Framer ──► one event ──► Decoder ──► Event ──► Assembler ──► Step: begin, rows, commit
+//!   (file)    frame.rs   (bytes)       decoder.rs  event.rs  transaction.rs
+//!   (stream: one packet is one event) ──┘             │
+//!                                                     └─► RowIter ──► Cell ──► value (centre only)
+//!                                                         rows.rs              value/
+//! ```
+//!
+//! Formats are those of `sql/log_event.h` and `libs/mysql/binlog/event/` (MySQL) and of
+//! `sql/log_event.h` (MariaDB).
+
+pub mod rows;
+pub mod table;

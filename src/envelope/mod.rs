@@ -1,0 +1,38 @@
+//! Changes, written the way that other tools already read them.
+
+use crate::binlog::rows::{Cell, Operation};
+use crate::binlog::table::Table;
+use crate::position::Gtid;
+
+/// One row's change with all that an envelope may say of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// `mysql` or `mariadb`: what parsers of Debezium's JSON switch on.
+    pub connector: &'a str,
+    /// The logical name of the source: Debezium's topic prefix, Rivulet's agent.
+    pub source: &'a str,
+    /// The schema that the row was written with.
+    pub table: &'a Table,
+    /// What happened.
+    pub operation: Operation,
+    /// The row before: updates and deletes.
+    pub before: Option<&'a [Cell<'a>]>,
+    /// The row after: inserts and updates.
+    pub after: Option<&'a [Cell<'a>]>,
+    /// The binlog file of the rows event.
+    pub file: &'a str,
+    /// Where the rows event starts in it, in bytes.
+    pub offset: u64,
+    /// The row's index in its rows event, from 0.
+    pub row: u32,
+    /// The transaction, where the server has GTIDs.
+    pub gtid: Option<&'a Gtid>,
+    /// The server_id in the event's header.
+    pub server_id: u32,
+    /// The session that wrote it, where the log says so.
+    pub thread: Option<u32>,
+    /// When the change was made, microseconds since 1970 in UTC; whole seconds where the log has no more.
+    pub changed_us: u64,
+    /// When Rivulet rendered it, microseconds since 1970 in UTC.
+    pub rendered_us: u64,
+}

@@ -1,0 +1,408 @@
+//! Where in a server's binlog: the coordinates that every other room shares.
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`ServerId`] | which server a position belongs to; a position means nothing on another one |
+//! | [`Position`] | (server, file, offset) and the transaction's GTID where there is one |
+//! | [`Gtid`] | one transaction, in MySQL's or MariaDB's naming |
+//! | [`GtidSet`] | the transactions that somebody already has |
+//! | [`Checkpoint`] | a position plus the set behind it: enough to go on reading |
+//! | [`Sequence`] | the number of a batch within an agent's epoch |
+//!
+//! All positions that are stored stand at a transaction boundary.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The identity of a server: `mysql:<server_uuid>` or `mariadb:<server_id>`; text, at most
+/// [`SERVER_ID_LEN_MAX`] bytes.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct ServerId(pub String);
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The longest identity that is accepted, in bytes.
+pub const SERVER_ID_LEN_MAX: usize = 64;
+
+/// A place in one server's binlog, written `binlog.000042:1337`.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// The server whose files these are.
+    pub server: ServerId,
+    /// The file's name without its folder.
+    pub file: String,
+    /// Bytes from the start of the file.
+    pub offset: u64,
+    /// The transaction that ends (or, for a first position, begins) here, where the server has GTIDs.
+    pub gtid: Option<Gtid>,
+}
+
+impl Position {
+    /// Compares two places of the same server; `None` if they are of different servers.
+    ///
+    /// File numbers compare as numbers: `binlog.999999` is before `binlog.1000000`.
+    pub fn order(&self, other: &Self) -> Option<Ordering> {
+        if self.server != other.server {
+            return None;
+        }
+        Some(file_order(&self.file, &other.file).then(self.offset.cmp(&other.offset)))
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.offset)
+    }
+}
+
+/// Compares two binlog file names by their number, then by name.
+pub fn file_order(a: &str, b: &str) -> Ordering {
+    file_number(a).cmp(&file_number(b)).then_with(|| a.cmp(b))
+}
+
+/// The number after the last dot of a binlog file's name.
+pub fn file_number(name: &str) -> Option<u64> {
+    name.rsplit_once('.')?.1.parse().ok()
+}
+
+/// Where reading goes on: all that is known of the source at a transaction boundary.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The end of the last transaction that was read.
+    pub position: Position,
+    /// All transactions read so far, where the server has GTIDs.
+    pub gtids: GtidSet,
+    /// When the binlog file was created (its first event's timestamp, Unix seconds), or 0 if not
+    /// known. A file of the same name with another time is another history.
+    pub file_created_s: u32,
+}
+
+/// One transaction's global identifier.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub enum Gtid {
+    /// `3e11fa47-71ca-11e1-9e33-c80aa9429562:23`, or `…:tag:23` from MySQL 8.3 on.
+    Mysql {
+        /// The server (or group) that first committed it.
+        uuid: Uuid,
+        /// Empty for none; at most 32 bytes of `[a-z0-9_]`.
+        tag: String,
+        /// 1 and up.
+        number: u64,
+    },
+    /// `0-33011-17`: domain, server and sequence number.
+    Mariadb {
+        /// The replication domain.
+        domain: u32,
+        /// The server_id of the server that first committed it.
+        server: u32,
+        /// 1 and up, rising within a domain.
+        sequence: u64,
+    },
+}
+
+/// Sixteen bytes, written in the usual 8-4-4-4-12 form.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Uuid(pub [u8; 16]);
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Uuid {
+    type Err = BadText;
+
+    fn from_str(text: &str) -> Result<Self, BadText> {
+        let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
+        let mut bytes = [0; 16];
+        if digits.len() != 32 {
+            return Err(BadText("a UUID"));
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| BadText("a UUID"))?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| BadText("a UUID"))?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Gtid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mysql { uuid, tag, number } if tag.is_empty() => write!(f, "{uuid}:{number}"),
+            Self::Mysql { uuid, tag, number } => write!(f, "{uuid}:{tag}:{number}"),
+            Self::Mariadb { domain, server, sequence } => {
+                write!(f, "{domain}-{server}-{sequence}")
+            }
+        }
+    }
+}
+
+impl FromStr for Gtid {
+    type Err = BadText;
+
+    fn from_str(text: &str) -> Result<Self, BadText> {
+        const WHAT: BadText = BadText("a GTID");
+        if let Some((uuid, rest)) = text.split_once(':') {
+            let (tag, number) = rest.split_once(':').unwrap_or(("", rest));
+            let number = number.parse().map_err(|_| WHAT)?;
+            return Ok(Self::Mysql { uuid: uuid.parse()?, tag: tag.to_owned(), number });
+        }
+        let mut parts = text.split('-');
+        let (Some(domain), Some(server), Some(sequence), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(WHAT);
+        };
+        Ok(Self::Mariadb {
+            domain: domain.parse().map_err(|_| WHAT)?,
+            server: server.parse().map_err(|_| WHAT)?,
+            sequence: sequence.parse().map_err(|_| WHAT)?,
+        })
+    }
+}
+
+/// A set of transactions.
+///
+/// MySQL's is exact: intervals per source and tag. MariaDB's is the last transaction of each domain
+/// (what `gtid_binlog_pos` says): all before it in that domain count as contained.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct GtidSet {
+    /// Half-open intervals `[start, end)`, sorted, apart; by source and tag.
+    pub mysql: BTreeMap<(Uuid, String), Vec<(u64, u64)>>,
+    /// By domain: the last (server, sequence).
+    pub mariadb: BTreeMap<u32, (u32, u64)>,
+}
+
+impl GtidSet {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.mysql.is_empty() && self.mariadb.is_empty()
+    }
+
+    /// Whether this transaction is in it.
+    pub fn contains(&self, gtid: &Gtid) -> bool {
+        match gtid {
+            Gtid::Mysql { uuid, tag, number } => self
+                .mysql
+                .get(&(*uuid, tag.clone()))
+                .is_some_and(|all| all.iter().any(|(a, b)| (*a..*b).contains(number))),
+            Gtid::Mariadb { domain, sequence, .. } => {
+                self.mariadb.get(domain).is_some_and(|(_, last)| sequence <= last)
+            }
+        }
+    }
+
+    /// Adds one transaction. In MariaDB's form the domain's last one moves forward only.
+    pub fn insert(&mut self, gtid: &Gtid) {
+        match gtid {
+            Gtid::Mysql { uuid, tag, number } => {
+                self.insert_interval(*uuid, tag, *number, number.saturating_add(1));
+            }
+            Gtid::Mariadb { domain, server, sequence } => {
+                let last = self.mariadb.entry(*domain).or_insert((*server, *sequence));
+                if *sequence >= last.1 {
+                    *last = (*server, *sequence);
+                }
+            }
+        }
+    }
+
+    /// Adds the transactions `start..end` of one source and tag.
+    pub fn insert_interval(&mut self, uuid: Uuid, tag: &str, start: u64, end: u64) {
+        if start >= end {
+            return;
+        }
+        let all = self.mysql.entry((uuid, tag.to_owned())).or_default();
+        // The usual case: the next number of the newest interval.
+        if let Some(last) = all.last_mut()
+            && last.1 == start
+        {
+            last.1 = end;
+            return;
+        }
+        all.push((start, end));
+        all.sort_unstable();
+        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(all.len());
+        for (start, end) in all.drain(..) {
+            match merged.last_mut() {
+                Some(last) if start <= last.1 => last.1 = last.1.max(end),
+                _ => merged.push((start, end)),
+            }
+        }
+        *all = merged;
+    }
+
+    /// Adds everything of another set.
+    pub fn extend(&mut self, other: &Self) {
+        for ((uuid, tag), intervals) in &other.mysql {
+            for (start, end) in intervals {
+                self.insert_interval(*uuid, tag, *start, *end);
+            }
+        }
+        for (domain, (server, sequence)) in &other.mariadb {
+            self.insert(&Gtid::Mariadb { domain: *domain, server: *server, sequence: *sequence });
+        }
+    }
+}
+
+/// The servers' own text form: `uuid:1-5:7,uuid:tag:1` or `0-1-17,1-1-3`.
+impl fmt::Display for GtidSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut comma = "";
+        for ((uuid, tag), intervals) in &self.mysql {
+            write!(f, "{comma}{uuid}")?;
+            comma = ",";
+            if !tag.is_empty() {
+                write!(f, ":{tag}")?;
+            }
+            for (start, end) in intervals {
+                match end - 1 {
+                    last if last == *start => write!(f, ":{start}")?,
+                    last => write!(f, ":{start}-{last}")?,
+                }
+            }
+        }
+        for (domain, (server, sequence)) in &self.mariadb {
+            write!(f, "{comma}{domain}-{server}-{sequence}")?;
+            comma = ",";
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for GtidSet {
+    type Err = BadText;
+
+    fn from_str(text: &str) -> Result<Self, BadText> {
+        const WHAT: BadText = BadText("a GTID set");
+        let mut set = Self::default();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let Some((uuid, rest)) = part.split_once(':') else {
+                set.insert(&part.parse()?);
+                continue;
+            };
+            let (uuid, mut tag) = (uuid.parse()?, "");
+            for item in rest.split(':').map(str::trim) {
+                if !item.starts_with(|c: char| c.is_ascii_digit()) {
+                    tag = item;
+                    continue;
+                }
+                let (start, last) = item.split_once('-').unwrap_or((item, item));
+                let start: u64 = start.parse().map_err(|_| WHAT)?;
+                let last: u64 = last.parse().map_err(|_| WHAT)?;
+                if start == 0 || last < start || last == u64::MAX {
+                    return Err(WHAT);
+                }
+                set.insert_interval(uuid, tag, start, last + 1);
+            }
+        }
+        Ok(set)
+    }
+}
+
+/// The number of a batch within an agent's epoch: 1, 2, 3, … without gaps. 0 stands before the first.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize,
+)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// Before the first batch.
+    pub const START: Self = Self(0);
+
+    /// The one after this.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Text that is not what it should be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BadText(pub &'static str);
+
+impl fmt::Display for BadText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this is not {}", self.0)
+    }
+}
+
+impl std::error::Error for BadText {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    #[test]
+    fn file_numbers_compare_as_numbers() {
+        assert_eq!(file_order("b.999999", "b.1000000"), Ordering::Less);
+        assert_eq!(file_order("b.000002", "b.000002"), Ordering::Equal);
+    }
+
+    #[test]
+    fn positions_of_two_servers_have_no_order() {
+        let a = Position { server: ServerId("mariadb:1".into()), ..Position::default() };
+        let b = Position { server: ServerId("mariadb:2".into()), ..Position::default() };
+        assert_eq!(a.order(&b), None);
+        assert_eq!(a.order(&a), Some(Ordering::Equal));
+    }
+
+    #[test]
+    fn a_gtid_survives_its_text() {
+        for text in [format!("{A}:23"), format!("{A}:red:1"), "0-33011-17".to_owned()] {
+            assert_eq!(text.parse::<Gtid>().unwrap().to_string(), text);
+        }
+        for text in ["", "1-2", "1-2-3-4", "x:1", &format!("{A}:")] {
+            assert!(text.parse::<Gtid>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_set_survives_its_text_and_joins_neighbours() {
+        let text = format!("{A}:1-5:7,{A}:red:1-2");
+        assert_eq!(text.parse::<GtidSet>().unwrap().to_string(), text);
+        let mut set: GtidSet = format!("{A}:1-5:7").parse().unwrap();
+        set.insert(&format!("{A}:6").parse().unwrap());
+        assert_eq!(set.to_string(), format!("{A}:1-7"));
+        assert!(set.contains(&format!("{A}:7").parse().unwrap()));
+        assert!(!set.contains(&format!("{A}:8").parse().unwrap()));
+    }
+
+    #[test]
+    fn a_mariadb_domain_moves_forward_only() {
+        let mut set: GtidSet = "0-1-17,1-1-3".parse().unwrap();
+        set.insert(&"0-2-18".parse().unwrap());
+        set.insert(&"0-1-4".parse().unwrap());
+        assert_eq!(set.to_string(), "0-2-18,1-1-3");
+        assert!(set.contains(&"0-1-18".parse().unwrap()));
+    }
+}
