@@ -56,3 +56,4 @@ pub mod buffer;
 #[cfg(feature = "decode")]
 pub mod envelope;
 pub mod position;
+pub mod uplink;

@@ -27,6 +27,8 @@ pub struct Settings {
 pub struct Begin {
     /// Where its first event starts; with its GTID where there is one.
     pub position: Position,
+    /// When that file was created, Unix seconds; 0 if not known.
+    pub file_created_s: u32,
     /// The event's timestamp, Unix seconds.
     pub timestamp_s: u32,
     /// The server_id in its header.
@@ -100,7 +102,7 @@ pub struct Builder {
     open: Option<Open>,
     /// The event that rows go to.
     event: Option<(Arc<Table>, Operation, EventRow)>,
-    first: Option<Position>,
+    first: Option<(Position, u32)>,
     last: Position,
     bytes: usize,
     rows: u32,
@@ -238,7 +240,7 @@ impl Builder {
             row.origin = index_of(&mut self.origins, &origin) as u64 + 1;
             row.number = number;
         }
-        self.first.get_or_insert_with(|| position.clone());
+        self.first.get_or_insert_with(|| (position.clone(), open.begin.file_created_s));
         self.transactions.push(row);
     }
 
@@ -270,8 +272,10 @@ impl Builder {
             return Ok(None);
         }
         let mark = self.open.as_ref().map_or_else(|| self.mark(), |open| open.mark.clone());
+        let (first, file_created_s) = self.first.take().unwrap_or_default();
         let meta = Meta {
-            first: self.first.take().unwrap_or_default(),
+            first,
+            file_created_s,
             last: self.last.clone(),
             transactions: self.transactions.len() as u32,
             rows: mark.rows,
@@ -289,10 +293,11 @@ impl Builder {
         let Some(mut open) = self.open.take() else { return Ok(None) };
         let mark = self.mark();
         self.push_transaction(&open, mark.events);
-        let first = self.first.take().unwrap_or_default();
+        let (first, file_created_s) = self.first.take().unwrap_or_default();
         let meta = Meta {
             last: first.clone(),
             first,
+            file_created_s,
             rows: mark.rows,
             part: open.parts,
             continues: true,
@@ -319,8 +324,10 @@ impl Builder {
         };
         self.commit(commit);
         let mark = self.mark();
+        let (first, file_created_s) = self.first.take().unwrap_or_default();
         let meta = Meta {
-            first: self.first.take().unwrap_or_default(),
+            first,
+            file_created_s,
             last: self.last.clone(),
             transactions: 1,
             rows: mark.rows,

@@ -34,6 +34,9 @@ pub struct Meta {
     /// Where its last transaction ends, with that transaction's GTID. Equal to `first` in a part that
     /// is not the last one.
     pub last: Position,
+    /// When the file of `first` was created, Unix seconds; 0 if not known. A file of the same name
+    /// with another time is another history.
+    pub file_created_s: u32,
     /// Transactions that end in it.
     pub transactions: u32,
     /// Row changes in it.

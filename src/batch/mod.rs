@@ -18,12 +18,15 @@
 //! | `body` | what postcard sees |
 //! | `column`, `ints` | the layouts |
 //! | `schema` | a table's record and its fingerprint |
+//! | `ack` | what the collector says of the batches it has |
+//! | `topic` | where each kind of message is published |
 
 // Bytes from outside are read with checks, never by index.
 #![warn(clippy::indexing_slicing)]
 
 use std::fmt;
 
+mod ack;
 mod body;
 mod builder;
 mod column;
@@ -33,11 +36,14 @@ mod header;
 mod ints;
 mod reader;
 mod schema;
+mod topic;
 
+pub use ack::{Ack, Demand};
 pub use builder::{Begin, Builder, Commit, Sealed, Settings};
 pub use header::{Identity, Message, Meta, crc, frame};
 pub use reader::{Batch, Limits, RowChange, Transaction};
 pub use schema::{decode_schema, encode_schema, fingerprint, schema_batch};
+pub use topic::{Channel, Topic};
 
 /// Bytes that are not a batch, or a batch beyond the limits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
