@@ -53,6 +53,8 @@
 pub mod batch;
 pub mod binlog;
 pub mod buffer;
+#[cfg(feature = "collector")]
+pub mod collector;
 #[cfg(feature = "decode")]
 pub mod envelope;
 pub mod position;
