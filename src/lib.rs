@@ -57,5 +57,6 @@ pub mod buffer;
 pub mod collector;
 #[cfg(feature = "decode")]
 pub mod envelope;
+pub mod mqtt;
 pub mod position;
 pub mod uplink;
