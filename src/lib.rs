@@ -50,6 +50,7 @@
 //! threads live in the files that say `SHELL` in their first line. `tests/architecture.rs` holds this
 //! table as data.
 
+pub mod agent;
 pub mod batch;
 pub mod binlog;
 pub mod buffer;

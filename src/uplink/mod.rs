@@ -84,6 +84,11 @@ impl Uplink {
         }
     }
 
+    /// The epoch that is being sent.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// The last batch that was sent on this connection, or acknowledged before it.
     pub fn sent(&self) -> Sequence {
         self.in_flight.back().map_or(self.acknowledged, |last| last.sequence)
