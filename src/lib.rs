@@ -52,6 +52,10 @@
 
 pub mod binlog;
 pub mod buffer;
+#[cfg(feature = "collector")]
+pub mod collector;
 #[cfg(feature = "decode")]
 pub mod envelope;
 pub mod position;
+#[cfg(feature = "collector")]
+pub mod sink;

@@ -1,0 +1,3 @@
+//! The centre: what arrives is checked, logged durably, acknowledged, and given to the sinks.
+
+pub mod log;
