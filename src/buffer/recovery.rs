@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-
 use super::fault::Fault;
 use super::file::{self, Tuning};
 use super::rows;
@@ -183,7 +182,6 @@ fn tuning(settings: &Settings) -> Tuning {
     let bytes_max = Some(settings.bytes_max.max(super::BYTES_MIN) - wal_bytes_max);
     Tuning { full: true, cache_kib: CACHE_KIB, wal_bytes_max, bytes_max }
 }
-
 
 /// One batch and the inner pages of a large backlog.
 const CACHE_KIB: u32 = 1024;

@@ -102,8 +102,8 @@ impl Log {
             bytes_max: settings.bytes_max,
         };
         let db = file::open(path, &KIND, &tuning)?;
-        let last = db.query_row("SELECT last FROM mark", [], |row| row.get::<_, i64>(0))?;
-        Ok(Self { db, path: path.to_owned(), last: last.cast_unsigned(), _lock: lock })
+        let last = last(&db)?;
+        Ok(Self { db, path: path.to_owned(), last, _lock: lock })
     }
 
     /// Appends entries, and replaces the ledgers and adds the schemas that go with them, in one
@@ -250,13 +250,20 @@ impl Reader {
     /// # Errors
     /// [`LogError::Pruned`] if it was there and has been forgotten.
     pub fn next(&self, after: u64) -> Result<Option<Logged>, LogError> {
+        // Read first: the writer may append between the two statements.
+        let last = last(&self.db)?;
+        if after >= last {
+            return Ok(None);
+        }
         let mut select = self.db.prepare(
             "SELECT e.number, e.ends, m.agent, m.epoch, m.sequence, m.skip, m.crc, m.message \
              FROM entry e JOIN message m ON m.id = e.id WHERE e.number > ?1 \
              ORDER BY e.number LIMIT 1",
         )?;
-        let mut rows = select.query([i64::try_from(after).unwrap_or(i64::MAX)])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
+        let mut rows = select.query([after.cast_signed()])?;
+        let Some(row) = rows.next()? else {
+            return Err(LogError::Pruned { wanted: after + 1, oldest: last + 1 });
+        };
         let number = row.get::<_, i64>(0)?.cast_unsigned();
         if number != after + 1 {
             return Err(LogError::Pruned { wanted: after + 1, oldest: number });
@@ -332,6 +339,12 @@ fn put(db: &Connection, entry: &Entry<'_>, last: u64, logged_s: u64) -> Result<u
     }
     last += 1;
     db.execute("INSERT INTO entry (number, id, ends) VALUES (?1, ?2, 1)", [last, id])?;
+    Ok(last.cast_unsigned())
+}
+
+/// The number given last.
+fn last(db: &Connection) -> Result<u64, LogError> {
+    let last: i64 = db.query_row("SELECT last FROM mark", [], |row| row.get(0))?;
     Ok(last.cast_unsigned())
 }
 
