@@ -61,3 +61,5 @@ pub mod envelope;
 pub mod mqtt;
 pub mod position;
 pub mod uplink;
+#[cfg(feature = "collector")]
+pub mod sink;

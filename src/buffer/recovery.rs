@@ -115,8 +115,13 @@ impl Buffer {
             return Ok(());
         }
         let lost = self.state.visible - state.visible;
-        (self.last, self.state) = (state.visible, state);
-        self.take_over(true)?;
+        let last = std::mem::replace(&mut self.last, state.visible);
+        let believed = std::mem::replace(&mut self.state, state);
+        if let Err(error) = self.take_over(true) {
+            // The next call has to find the difference again.
+            (self.last, self.state, self.suspect) = (last, believed, true);
+            return Err(error);
+        }
         Err(self.healed("the disk failed and the file differs from what was written", lost)?)
     }
 

@@ -1,3 +1,4 @@
-//! The centre: takes batches from agents, makes them durable, acknowledges, and feeds the sinks.
+//! The centre: what arrives is checked, logged durably, acknowledged, and given to the sinks.
 
 pub mod ledger;
+pub mod log;
