@@ -52,7 +52,10 @@
 
 pub mod binlog;
 pub mod buffer;
+#[cfg(feature = "collector")]
+pub mod collector;
 #[cfg(feature = "decode")]
 pub mod envelope;
 pub mod mqtt;
 pub mod position;
+pub mod transport;
