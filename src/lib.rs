@@ -63,3 +63,4 @@ pub mod position;
 pub mod uplink;
 #[cfg(feature = "collector")]
 pub mod sink;
+pub mod transport;
