@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::logger::tame;
 use super::utc;
 
 /// One moment of an agent. Its JSON is this structure, field by field.
@@ -137,11 +138,12 @@ impl fmt::Display for Status {
         let Self { source, batches, buffer, link, .. } = self;
         let health = if self.healthy { "healthy" } else { "NOT HEALTHY" };
         let up = Span(self.uptime_ms);
-        writeln!(f, "agent     {}, rivulet {}, up {up}: {health}", self.agent, self.version)?;
+        let (agent, version) = (tame(&self.agent), tame(&self.version));
+        writeln!(f, "agent     {agent}, rivulet {version}, up {up}: {health}")?;
         for reason in &self.reasons {
-            writeln!(f, "          - {reason}")?;
+            writeln!(f, "          - {}", tame(reason))?;
         }
-        let position = if source.position.is_empty() { "-" } else { &source.position };
+        let position = if source.position.is_empty() { "-" } else { &tame(&source.position) };
         writeln!(
             f,
             "source    {}, heard {} ago, at {position}",
@@ -253,6 +255,14 @@ buffer    2 batches wait, 4096 of 536870912 bytes
 link      connecting, heard 75 s ago, 4 reconnects
 "
         );
+    }
+
+    #[test]
+    fn a_reason_cannot_forge_a_line() {
+        let mut status = status();
+        status.reasons = vec!["no\nlink      connected\u{1b}[2J".to_owned()];
+        let text = status.to_string();
+        assert!(text.contains("- no\\nlink      connected\\u{1b}[2J\n"), "{text}");
     }
 
     #[test]

@@ -61,7 +61,8 @@ mod tests {
     }
 
     fn length(year: u64, month: u64) -> u64 {
-        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let century = year.is_multiple_of(100) && !year.is_multiple_of(400);
+        let leap = year.is_multiple_of(4) && !century;
         match month {
             2 => 28 + u64::from(leap),
             4 | 6 | 9 | 11 => 30,
