@@ -56,6 +56,7 @@ pub mod binlog;
 pub mod buffer;
 #[cfg(feature = "collector")]
 pub mod collector;
+pub mod config;
 #[cfg(feature = "decode")]
 pub mod envelope;
 pub mod mqtt;
@@ -64,3 +65,4 @@ pub mod uplink;
 #[cfg(feature = "collector")]
 pub mod sink;
 pub mod transport;
+pub mod telemetry;
