@@ -301,6 +301,10 @@ pub(super) fn decode_list(reader: &mut Reader<'_>) -> Result<GtidSet, DecodeErro
         let sequence = reader.u64("gtid list: sequence")?;
         set.insert(&Gtid::Mariadb { domain, server, sequence });
     }
+    if count == 0 {
+        // The server pads an empty list.
+        reader.rest();
+    }
     Ok(set)
 }
 
