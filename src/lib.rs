@@ -54,4 +54,5 @@ pub mod binlog;
 pub mod buffer;
 #[cfg(feature = "decode")]
 pub mod envelope;
+pub mod mysql;
 pub mod position;

@@ -11,5 +11,6 @@
 //! Formats are those of `sql/log_event.h` and `libs/mysql/binlog/event/` (MySQL) and of
 //! `sql/log_event.h` (MariaDB).
 
+pub mod format;
 pub mod rows;
 pub mod table;
