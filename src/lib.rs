@@ -60,6 +60,7 @@ pub mod config;
 #[cfg(feature = "decode")]
 pub mod envelope;
 pub mod mqtt;
+pub mod mysql;
 pub mod position;
 pub mod uplink;
 #[cfg(feature = "collector")]

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! FORMAT_DESCRIPTION: what the rest of a file, or of a stream, looks like.
 //!
 //! ```text
@@ -188,3 +189,14 @@ mod tests {
         assert!(matches!(error.reason, Reason::Unsupported { .. }));
     }
 }
+=======
+//! stub
+/// x
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Flavor {
+    /// x
+    Mysql,
+    /// x
+    Mariadb,
+}
+>>>>>>> source

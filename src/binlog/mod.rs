@@ -11,6 +11,7 @@
 //! Formats are those of `sql/log_event.h` and `libs/mysql/binlog/event/` (MySQL) and of
 //! `sql/log_event.h` (MariaDB).
 
+<<<<<<< HEAD
 #![warn(clippy::indexing_slicing)]
 
 pub mod decoder;
@@ -21,6 +22,9 @@ pub mod gtid;
 pub mod header;
 pub mod query;
 pub mod reader;
+=======
+pub mod format;
+>>>>>>> source
 pub mod rows;
 pub mod statement;
 pub mod table;
