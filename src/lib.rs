@@ -62,8 +62,8 @@ pub mod envelope;
 pub mod mqtt;
 pub mod mysql;
 pub mod position;
-pub mod uplink;
 #[cfg(feature = "collector")]
 pub mod sink;
-pub mod transport;
 pub mod telemetry;
+pub mod transport;
+pub mod uplink;

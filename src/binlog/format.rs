@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! FORMAT_DESCRIPTION: what the rest of a file, or of a stream, looks like.
 //!
 //! ```text
@@ -189,14 +188,3 @@ mod tests {
         assert!(matches!(error.reason, Reason::Unsupported { .. }));
     }
 }
-=======
-//! stub
-/// x
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Flavor {
-    /// x
-    Mysql,
-    /// x
-    Mariadb,
-}
->>>>>>> source

@@ -11,7 +11,6 @@
 //! Formats are those of `sql/log_event.h` and `libs/mysql/binlog/event/` (MySQL) and of
 //! `sql/log_event.h` (MariaDB).
 
-<<<<<<< HEAD
 #![warn(clippy::indexing_slicing)]
 
 pub mod decoder;
@@ -22,9 +21,6 @@ pub mod gtid;
 pub mod header;
 pub mod query;
 pub mod reader;
-=======
-pub mod format;
->>>>>>> source
 pub mod rows;
 pub mod statement;
 pub mod table;
