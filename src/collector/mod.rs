@@ -1,5 +1,7 @@
 //! The centre: what arrives is checked, logged durably, acknowledged, and given to the sinks.
 
+pub mod desk;
+pub mod intake;
 pub mod ledger;
 #[cfg(test)]
 mod link_tests;
