@@ -53,5 +53,7 @@
 pub mod binlog;
 pub mod buffer;
 #[cfg(feature = "decode")]
+pub mod decode;
+#[cfg(feature = "decode")]
 pub mod envelope;
 pub mod position;
