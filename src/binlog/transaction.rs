@@ -28,7 +28,6 @@ use crate::position::Gtid;
 
 /// What an event means for the transaction around it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, and never stored")]
 pub enum Step<'a> {
     /// A transaction begins.
     Begin(Begin),
