@@ -3,7 +3,7 @@
 //! An event that can carry changes is decoded, or it is an error; only what certainly carries none
 //! is [`Event::Ignored`].
 
-use super::format::Format;
+use super::format::{Flavor, Format};
 use super::gtid::{self, GtidEvent, MariadbGtid};
 use super::header::{EventKind, HEADER_LEN, Header};
 use super::query::Query;
@@ -14,7 +14,6 @@ use crate::position::GtidSet;
 
 /// One event, borrowing its texts and rows from the bytes it was read from.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, and never stored")]
 pub enum Event<'a> {
     /// The first event of a file.
     FormatDescription(Box<Format>),
@@ -84,12 +83,13 @@ impl<'a> Event<'a> {
         let mut reader = Reader::starting_at(body, HEADER_LEN);
         let reader = &mut reader;
         let short_id = format.is_some_and(|format| format.has_short_table_id(header.kind));
+        let flavor = format.map_or(Flavor::Mysql, |format| format.flavor);
         let event = match header.kind {
             K::Rotate => {
                 Self::Rotate { offset: reader.u64("rotate: offset")?, next_file: reader.rest() }
             }
             K::Query => Self::Query(Query::decode(reader)?),
-            K::TableMap => Self::TableMap(TableMap::decode(reader, short_id)?),
+            K::TableMap => Self::TableMap(TableMap::decode(reader, flavor, short_id)?),
             K::WriteRowsV1 | K::UpdateRowsV1 | K::DeleteRowsV1 => {
                 Self::Rows(RowsEvent::decode(header.kind, reader, short_id)?)
             }

@@ -15,6 +15,7 @@
 
 use std::borrow::Cow;
 
+use super::format::Flavor;
 use super::reader::{DecodeError, Reader, Reason};
 use super::table::{Column, Kind, Meaning, Names, Table};
 
@@ -36,6 +37,7 @@ pub struct TableMap<'a> {
     pub kinds: &'a [u8],
     /// All behind the table id: equal bytes are equal tables.
     pub body: &'a [u8],
+    flavor: Flavor,
     metadata: &'a [u8],
     metadata_at: usize,
     nullable: &'a [u8],
@@ -44,7 +46,11 @@ pub struct TableMap<'a> {
 }
 
 impl<'a> TableMap<'a> {
-    pub(super) fn decode(reader: &mut Reader<'a>, short_id: bool) -> Result<Self, DecodeError> {
+    pub(super) fn decode(
+        reader: &mut Reader<'a>,
+        flavor: Flavor,
+        short_id: bool,
+    ) -> Result<Self, DecodeError> {
         let table_id = decode_table_id(reader, short_id)?;
         let body = reader.peek();
         let flags = reader.u16("table map: flags")?;
@@ -66,6 +72,7 @@ impl<'a> TableMap<'a> {
             table,
             kinds,
             body,
+            flavor,
             metadata,
             metadata_at,
             nullable,
@@ -94,7 +101,7 @@ impl<'a> TableMap<'a> {
             let at = reader.at();
             let len = usize::try_from(len).unwrap_or(usize::MAX);
             let value = reader.bytes(len, "table map: optional field")?;
-            apply_optional(&mut table, kind, Reader::starting_at(value, at))?;
+            apply_optional(&mut table, self.flavor, kind, Reader::starting_at(value, at))?;
         }
         if table.names == Names::Unknown {
             for (index, column) in table.columns.iter_mut().enumerate() {
@@ -275,16 +282,29 @@ fn is_character(kind: Kind) -> bool {
             | Kind::MediumBlob
             | Kind::LongBlob
             | Kind::BlobCompressed
-            | Kind::Geometry
     )
+}
+
+/// MariaDB counts GEOMETRY among them, because there it is a BLOB.
+fn is_character_or_geometry(kind: Kind) -> bool {
+    is_character(kind) || kind == Kind::Geometry
 }
 
 fn is_label(kind: Kind) -> bool {
     matches!(kind, Kind::Enum | Kind::Set)
 }
 
-fn apply_optional(table: &mut Table, kind: u8, mut reader: Reader<'_>) -> Result<(), DecodeError> {
+fn apply_optional(
+    table: &mut Table,
+    flavor: Flavor,
+    kind: u8,
+    mut reader: Reader<'_>,
+) -> Result<(), DecodeError> {
     let columns = &mut table.columns;
+    let is_character: fn(Kind) -> bool = match flavor {
+        Flavor::Mysql => is_character,
+        Flavor::Mariadb => is_character_or_geometry,
+    };
     match kind {
         1 => apply_signedness(columns, &mut reader)?,
         2 => apply_default_charset(columns, is_character, &mut reader)?,
@@ -446,8 +466,12 @@ mod tests {
         bytes
     }
 
+    fn table_of(bytes: &[u8], flavor: Flavor) -> Result<Table, DecodeError> {
+        TableMap::decode(&mut Reader::new(bytes), flavor, false)?.to_table()
+    }
+
     fn table(bytes: &[u8]) -> Result<Table, DecodeError> {
-        TableMap::decode(&mut Reader::new(bytes), false)?.to_table()
+        table_of(bytes, Flavor::Mysql)
     }
 
     #[test]
@@ -468,6 +492,17 @@ mod tests {
         let table = table(&map(&[1, 13, 3, 8], &[], &[1, 1, 0b1101_0000])).unwrap();
         let unsigned: Vec<_> = table.columns.iter().map(|column| column.unsigned).collect();
         assert_eq!(unsigned, [Some(true), None, Some(false), Some(true)]);
+    }
+
+    #[test]
+    fn geometry_has_a_character_set_in_mariadb_only() {
+        // GEOMETRY, VARCHAR; a character set per character column.
+        let collations = |flavor, sets: &[u8]| -> Vec<_> {
+            let table = table_of(&map(&[255, 15], &[4, 9, 0], sets), flavor).unwrap();
+            table.columns.iter().map(|column| column.collation).collect()
+        };
+        assert_eq!(collations(Flavor::Mysql, &[3, 1, 8]), [None, Some(8)]);
+        assert_eq!(collations(Flavor::Mariadb, &[3, 2, 63, 8]), [Some(63), Some(8)]);
     }
 
     #[test]
