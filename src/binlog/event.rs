@@ -14,7 +14,6 @@ use crate::position::GtidSet;
 
 /// One event, borrowing its texts and rows from the bytes it was read from.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, and never stored")]
 pub enum Event<'a> {
     /// The first event of a file.
     FormatDescription(Box<Format>),
