@@ -19,11 +19,13 @@ USAGE
   rivulet-collector serve --config FILE
       Listens for agents. SIGTERM or SIGINT ends it in good order; it goes on where it stood.
   rivulet-collector pki init [--dir DIR]
-      Makes the authority that signs all certificates. Keep its key safe.
+      Makes the authority that signs all certificates: DIR/ca.pem for all, DIR/ca.key for nobody.
   rivulet-collector pki agent NAME [--dir DIR]
-      Makes an agent's certificate and key; NAME is the `agent` of its configuration.
+      Makes an agent's certificate and key, DIR/agents/NAME.pem and NAME.key; NAME is the `agent`
+      of its configuration.
   rivulet-collector pki collector HOST… [--dir DIR]
-      Makes the collector's certificate and key, with the names and addresses that agents call.
+      Makes the collector's certificate and key, DIR/collector.pem and collector.key, with the
+      names and addresses that agents call.
   rivulet-collector check --config FILE
       Tells all that is wrong with a configuration and with the files that it names.
   rivulet-collector --help | --version

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::reader::{self, Section};
 use super::secret::{Password, Secret};
-use super::value::{choice, duration, endpoint, flag, host, integer, name, path, plain, size};
+use super::value::{
+    self, choice, duration, endpoint, flag, host, integer, name, path, plain, size,
+};
 use super::{Log, Problem};
 
 /// All that the agent is told.
@@ -210,7 +212,7 @@ pub fn replica_id(agent: &str) -> u32 {
 }
 
 fn config(mut root: Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Config {
-    let agent = root.required("agent", name);
+    let agent = root.required("agent", value::agent);
     let tenant = root.optional("tenant", name, "default".to_owned());
     let state_dir = root.optional("state_dir", path, PathBuf::from("/var/lib/rivulet"));
     let (source, on_unknown_names) = source(root.section("source"), &agent, env);
@@ -469,7 +471,7 @@ certificate = ""
         assert_eq!(
             problems(text),
             [
-                r#"line 1: `agent` is "edge/17", must be 1 to 64 letters, digits, `-`, `_` or `.`, with a letter or digit first"#,
+                r#"line 1: `agent` is "edge/17", must be 1 to 63 of a-z, 0-9 and `-`, with no `-` first or last"#,
                 "line 2: `tennant` is not a setting; did you mean `tenant`?",
                 "line 4: `source.user` is missing",
                 r#"line 6: `source.host` is "db:3306", must be a host's name or address, without a port"#,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{self, Section};
-use super::value::{choice, duration, integer, listen, name, path, size};
+use super::value::{choice, duration, file_stem, integer, listen, name, path, size};
 use super::{Log, Problem};
 
 /// All that the collector is told.
@@ -58,7 +58,7 @@ pub struct Journal {
 /// Where changes go.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sink {
-    /// Its name: the cursor is kept under it.
+    /// Its name, unique, of letters, digits, `-` and `_`: the cursor and the files carry it.
     pub name: String,
     /// What it is.
     pub kind: SinkKind,
@@ -66,8 +66,12 @@ pub struct Sink {
     pub format: Format,
     /// How a DECIMAL is written.
     pub decimal: Decimal,
+    /// How a BIGINT UNSIGNED is written.
+    pub bigint_unsigned: BigintUnsigned,
     /// How a date is written that no calendar has.
     pub zero_date: ZeroDate,
+    /// How bytes are written of which the log does not say whether they are text.
+    pub unknown_text: UnknownText,
 }
 
 /// What a sink is.
@@ -77,7 +81,7 @@ pub enum SinkKind {
     Stdout,
     /// One line per change to files.
     File {
-        /// Where the files are.
+        /// Where the files are; it must exist.
         directory: PathBuf,
         /// A new file is begun at this size.
         bytes_max: u64,
@@ -98,19 +102,37 @@ pub enum Decimal {
     Precise,
     /// Its digits as text.
     String,
-    /// A JSON number, which may round.
+    /// A JSON number with all its digits, which readers may round.
     Double,
+}
+
+/// How a BIGINT UNSIGNED is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BigintUnsigned {
+    /// A number, also above 2^63-1.
+    Number,
+    /// Its digits as text.
+    String,
 }
 
 /// How a date is written that no calendar has, such as `0000-00-00`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ZeroDate {
-    /// `null` where the column allows it, else the epoch, as Debezium does.
+    /// `null` where the column allows it, else 1970-01-01, as Debezium does.
+    NullOrEpoch,
+    /// `null`.
     Null,
     /// As the server shows it.
     String,
-    /// 1970-01-01.
-    Epoch,
+}
+
+/// How bytes are written of which the log does not say whether they are text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UnknownText {
+    /// Base64: nothing is guessed.
+    Base64,
+    /// As text where they happen to be UTF-8, else base64.
+    Utf8,
 }
 
 impl Config {
@@ -183,14 +205,19 @@ fn sinks(sections: Vec<Section<'_>>) -> Vec<Sink> {
 fn sink(section: &mut Section<'_>) -> Sink {
     let decimals =
         [("precise", Decimal::Precise), ("string", Decimal::String), ("double", Decimal::Double)];
-    let zero_dates =
-        [("null", ZeroDate::Null), ("string", ZeroDate::String), ("epoch", ZeroDate::Epoch)];
+    let bigints = [("number", BigintUnsigned::Number), ("string", BigintUnsigned::String)];
+    let zero_dates = [
+        ("null-or-epoch", ZeroDate::NullOrEpoch),
+        ("null", ZeroDate::Null),
+        ("string", ZeroDate::String),
+    ];
+    let unknown_texts = [("base64", UnknownText::Base64), ("utf8", UnknownText::Utf8)];
     if !section.has("kind") {
         section.missing("kind", "");
     }
     let kinds = choice([("stdout", Some(false)), ("file", Some(true))]);
     Sink {
-        name: section.required("name", name),
+        name: section.required("name", file_stem),
         kind: match section.optional("kind", kinds, None) {
             Some(true) => SinkKind::File {
                 directory: section.required("directory", path),
@@ -214,7 +241,13 @@ fn sink(section: &mut Section<'_>) -> Sink {
             Format::Debezium,
         ),
         decimal: section.optional("decimal", choice(decimals), Decimal::Precise),
-        zero_date: section.optional("zero_date", choice(zero_dates), ZeroDate::Null),
+        bigint_unsigned: section.optional(
+            "bigint_unsigned",
+            choice(bigints),
+            BigintUnsigned::Number,
+        ),
+        zero_date: section.optional("zero_date", choice(zero_dates), ZeroDate::NullOrEpoch),
+        unknown_text: section.optional("unknown_text", choice(unknown_texts), UnknownText::Base64),
     }
 }
 

@@ -108,6 +108,29 @@ pub(super) fn name(value: &DeValue<'_>) -> Result<String, String> {
     ))
 }
 
+/// A name that can begin the name of a file: as [`name`], without dots.
+pub(super) fn file_stem(value: &DeValue<'_>) -> Result<String, String> {
+    let text = name(value)?;
+    if text.contains('.') {
+        return Err(format!("is {}, must have no `.`", shown(value)));
+    }
+    Ok(text)
+}
+
+/// An agent's name: one label of a DNS name, because its certificate carries it as such.
+pub(super) fn agent(value: &DeValue<'_>) -> Result<String, String> {
+    let text = words(value, "a name")?;
+    let safe = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let dash = text.starts_with('-') || text.ends_with('-');
+    if !dash && text.len() <= LABEL_LEN_MAX && text.bytes().all(safe) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "is {}, must be 1 to {LABEL_LEN_MAX} of a-z, 0-9 and `-`, with no `-` first or last",
+        shown(value)
+    ))
+}
+
 /// A host's name or address, without a port.
 pub(super) fn host(value: &DeValue<'_>) -> Result<String, String> {
     let text = words(value, "a host")?;
@@ -249,6 +272,9 @@ const QUIC_PORT: u16 = 14567;
 /// Long enough for any name, short enough for a topic, a file and a certificate.
 const NAME_LEN_MAX: usize = 64;
 
+/// What DNS allows for one label, in bytes.
+const LABEL_LEN_MAX: usize = 63;
+
 /// Enough to recognise a value in a message, in characters.
 const SHOWN_CHARS_MAX: usize = 60;
 
@@ -301,6 +327,18 @@ mod tests {
         let long = "x".repeat(65);
         for wrong in ["", "..", ".a", "-a", "a/b", "a+", "#", "ä", "a b", "a\n", &long] {
             assert!(name(&text(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn agents_are_labels_and_sinks_begin_file_names() {
+        assert_eq!(agent(&text("edge-17")), Ok("edge-17".to_owned()));
+        for wrong in ["", "Edge", "a.b", "a_b", "-a", "a-", "ä", &"x".repeat(64)] {
+            assert!(agent(&text(wrong)).is_err(), "{wrong:?}");
+        }
+        assert_eq!(file_stem(&text("all_Changes-1")), Ok("all_Changes-1".to_owned()));
+        for wrong in ["", "a.b", "../a", "_a"] {
+            assert!(file_stem(&text(wrong)).is_err(), "{wrong:?}");
         }
     }
 
