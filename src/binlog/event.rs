@@ -161,6 +161,7 @@ fn ignore_or_refuse<'a>(
         | K::BeginLoadQuery
         | K::ExecuteLoadQuery => "LOAD DATA logged as a statement (binlog_format)",
         K::Incident => "the server says that changes are missing from its log",
+        // In a stream, where the server decrypts, it is marked as ignorable.
         K::StartEncryption => {
             "an encrypted file: only its server can read it, so read through the server"
         }

@@ -184,7 +184,7 @@ impl Assembler {
         event: Event<'a>,
         offset: u64,
     ) -> Result<Step<'a>, DecodeError> {
-        let end_offset = offset + u64::from(header.length);
+        let end_offset = offset.saturating_add(header.length.into());
         Ok(match event {
             Event::FormatDescription(_) | Event::Stop => self.end_of_file(None),
             Event::Rotate { offset, next_file } => {
