@@ -226,8 +226,8 @@ fn a_restarted_listener_is_noticed_at_once() {
     let tls = pki.client();
     let settings = QuicSettings::default();
     smol::block_on(async {
-        // A listener in a process of its own would be killed; here its socket is stolen instead: it
-        // is left alive but unreachable behind a relay that moves to the new one.
+        // To the client, a listener that was killed and started again is one address behind which
+        // nobody knows its connection any more. Here a relay is that address.
         let (old, new) = (pki.listener(), pki.listener());
         let relay = smol::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let relay_address = relay.local_addr().unwrap();
