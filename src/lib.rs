@@ -56,3 +56,4 @@ pub mod buffer;
 pub mod envelope;
 pub mod mysql;
 pub mod position;
+pub mod source;

@@ -47,8 +47,11 @@ pub fn complete(table: &mut Table, columns: &[ColumnInfo]) -> Result<(), Mismatc
                 what: "the log calls it otherwise",
             });
         }
-        let found = complete_column(column, info)
-            .map_err(|what| Mismatch::Column { index, name: info.name.clone(), what })?;
+        let found = complete_column(column, info).map_err(|what| Mismatch::Column {
+            index,
+            name: info.name.clone(),
+            what,
+        })?;
         done.push(found);
     }
     table.columns = done;
@@ -103,16 +106,28 @@ const BINARY: u16 = 63;
 fn is_number(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Tiny | Kind::Short | Kind::Int24 | Kind::Long | Kind::LongLong
-            | Kind::Float | Kind::Double | Kind::NewDecimal
+        Kind::Tiny
+            | Kind::Short
+            | Kind::Int24
+            | Kind::Long
+            | Kind::LongLong
+            | Kind::Float
+            | Kind::Double
+            | Kind::NewDecimal
     )
 }
 
 fn has_collation(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::String | Kind::VarString | Kind::Varchar | Kind::VarcharCompressed
-            | Kind::Blob | Kind::BlobCompressed | Kind::Enum | Kind::Set
+        Kind::String
+            | Kind::VarString
+            | Kind::Varchar
+            | Kind::VarcharCompressed
+            | Kind::Blob
+            | Kind::BlobCompressed
+            | Kind::Enum
+            | Kind::Set
     )
 }
 
@@ -281,7 +296,12 @@ impl fmt::Display for Mismatch {
                 write!(f, "the log has {log} columns, the server {server} now")
             }
             Self::Column { index, name, what } => {
-                write!(f, "column {} (`{}` at the server now): {what}", index + 1, name.escape_debug())
+                write!(
+                    f,
+                    "column {} (`{}` at the server now): {what}",
+                    index + 1,
+                    name.escape_debug()
+                )
             }
         }
     }
