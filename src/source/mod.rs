@@ -197,12 +197,16 @@ pub struct Source {
 const DAMAGED_MAX: u32 = 5;
 
 impl Source {
-    /// Opens files at once; a server is dialled by the first [`Source::next`].
+    /// Opens files at once; a server is dialled by the first [`Source::next`]. `stopper` ends a
+    /// `next` that waits, from another thread, and all later ones.
     ///
     /// # Errors
     /// Files that are not there, or not those of the checkpoint.
-    pub fn open(settings: Settings, resume: Option<Checkpoint>) -> Result<Self, SourceError> {
-        let stopper = Stopper::default();
+    pub fn open(
+        settings: Settings,
+        resume: Option<Checkpoint>,
+        stopper: Stopper,
+    ) -> Result<Self, SourceError> {
         let mut decoder = Decoder::new();
         let (mut checkpoint, mut track) = (resume, Track::default());
         let input = match &settings.origin {
@@ -319,9 +323,18 @@ impl Source {
         self.checkpoint.as_ref().unwrap_or(&self.none)
     }
 
-    /// Ends a [`Source::next`] that waits, from another thread, and all later ones.
-    pub fn stopper(&self) -> Stopper {
-        self.stopper.clone()
+    /// The file that is read, without its folder.
+    pub fn file(&self) -> &str {
+        &self.track.file
+    }
+
+    /// Whether a stream or a file is open and nothing is being mended.
+    pub fn is_well(&self) -> bool {
+        self.restart.is_none()
+            && match &self.input {
+                Input::Files(_) => true,
+                Input::Live(live) => live.connected() && live.trouble.is_none(),
+            }
     }
 
     /// How it stands.
