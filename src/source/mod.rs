@@ -67,7 +67,6 @@ pub struct Settings {
 
 /// From where.
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them")]
 pub enum Origin {
     /// Files of this machine.
     Files {
