@@ -386,6 +386,18 @@ mod tests {
     }
 
     #[test]
+    fn encryption_stops_a_file_and_not_a_stream() {
+        let mut decoder = Decoder::new();
+        decoder.decode(&format_event(0, 0)).unwrap();
+        let mut bytes = event_bytes(164, &[1; 17]);
+        let error = decoder.decode(&bytes).unwrap_err();
+        assert!(error.to_string().contains("through the server"));
+        bytes[17] = 0x80;
+        let (_, event) = decoder.decode(&bytes).unwrap();
+        assert_eq!(event, Event::Ignored(EventKind::StartEncryption));
+    }
+
+    #[test]
     fn what_may_carry_rows_is_never_left_out() {
         let mut decoder = Decoder::new();
         decoder.decode(&format_event(0, 0)).unwrap();

@@ -276,15 +276,19 @@ pub(super) fn decode_set(reader: &mut Reader<'_>) -> Result<GtidSet, DecodeError
         let uuid = decode_uuid(reader)?;
         let tag = if tagged { decode_tag(reader)? } else { "" };
         let intervals = reader.u64("previous gtids: intervals")?;
-        let mut last_end = 0;
+        // Sorted and apart, so that they are taken as they are, in linear time.
+        let mut all: Vec<(u64, u64)> = Vec::new();
         for _ in 0..intervals {
             let start = reader.u64("previous gtids: start")?;
             let end = reader.u64("previous gtids: end")?;
-            if start == 0 || start <= last_end || end <= start {
+            let last_end = all.last().map_or(0, |(_, end)| *end);
+            if start <= last_end || end <= start {
                 return Err(reader.invalid(start, "previous gtids: start"));
             }
-            last_end = end;
-            set.insert_interval(uuid, tag, start, end);
+            all.push((start, end));
+        }
+        if !all.is_empty() && set.mysql.insert((uuid, tag.to_owned()), all).is_some() {
+            return Err(reader.invalid(count, "previous gtids: the same source twice"));
         }
     }
     Ok(set)

@@ -28,7 +28,6 @@ use crate::position::Gtid;
 
 /// What an event means for the transaction around it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, and never stored")]
 pub enum Step<'a> {
     /// A transaction begins.
     Begin(Begin),
@@ -185,7 +184,7 @@ impl Assembler {
         event: Event<'a>,
         offset: u64,
     ) -> Result<Step<'a>, DecodeError> {
-        let end_offset = offset + u64::from(header.length);
+        let end_offset = offset.saturating_add(header.length.into());
         Ok(match event {
             Event::FormatDescription(_) | Event::Stop => self.end_of_file(None),
             Event::Rotate { offset, next_file } => {
