@@ -366,7 +366,7 @@ impl Builder {
         };
         let scratch = &mut self.scratch;
         let transactions = self.transactions.iter().map(TransactionRow::fields);
-        pack::<TRANSACTION_FIELDS>(transactions, scratch, &mut body.transaction_columns);
+        pack::<TRANSACTION_FIELDS>(&transactions, scratch, &mut body.transaction_columns);
         let mut used = Vec::new();
         for (index, rows) in mark.groups.iter().enumerate().filter(|(_, rows)| **rows > 0) {
             let Some(group) = self.groups.get(index) else { continue };
@@ -378,7 +378,7 @@ impl Builder {
             let group = used.binary_search(&event.group).expect("an event's group has its rows");
             EventRow { group: group as u64, ..*event }.fields()
         });
-        pack::<EVENT_FIELDS>(events, scratch, &mut body.event_columns);
+        pack::<EVENT_FIELDS>(&events, scratch, &mut body.event_columns);
         body.schemas = self.schemas(&body.tables, known);
         body
     }
@@ -501,11 +501,19 @@ pub(super) fn seal_body(mut meta: Meta, body: &Body, level: i32) -> Result<Seale
     let plain = postcard::to_allocvec(body).map_err(|_| BatchError::Refused("body"))?;
     meta.plain_len = u32::try_from(plain.len()).map_err(|_| BatchError::TooLarge("body"))?;
     meta.plain_crc = crc32c::crc32c(&plain);
-    let bytes = if level == 0 {
-        plain
-    } else {
-        meta.codec = 1;
-        zstd::bulk::compress(&plain, level).map_err(|_| BatchError::Refused("zstd"))?
+    let packed = match level {
+        0 => None,
+        level => {
+            Some(zstd::bulk::compress(&plain, level).map_err(|_| BatchError::Refused("zstd"))?)
+        }
+    };
+    // A batch of a row or two is often larger compressed.
+    let bytes = match packed.filter(|packed| packed.len() < plain.len()) {
+        Some(packed) => {
+            meta.codec = 1;
+            packed
+        }
+        None => plain,
     };
     Ok(Sealed {
         rows: meta.rows,
@@ -518,7 +526,7 @@ pub(super) fn seal_body(mut meta: Meta, body: &Body, level: i32) -> Result<Seale
 
 /// Packs rows of `N` integers column by column.
 fn pack<const N: usize>(
-    rows: impl Iterator<Item = [u64; N]> + Clone,
+    rows: &(impl Iterator<Item = [u64; N]> + Clone),
     scratch: &mut Vec<u64>,
     out: &mut Vec<u8>,
 ) {

@@ -11,6 +11,8 @@ use rivulet::agent::{self, AgentError};
 use rivulet::config::agent::{Address, Config, Source};
 #[cfg(feature = "decode")]
 use rivulet::decode::{self, Cause, DecodeFailure};
+#[cfg(feature = "decode")]
+use rivulet::envelope::debezium;
 use rivulet::telemetry::{logger, signals, socket};
 
 #[path = "rivulet/args.rs"]
@@ -95,7 +97,12 @@ fn inspect(decode: &args::Decode) -> Result<(), Failure> {
                 args::Format::Text => decode::Format::Text,
             };
             let source = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let options = decode::Options { source, ..decode::Options::default() };
+            // A reader at a terminal is better served with text where the bytes are text.
+            let debezium = debezium::Options {
+                unknown_text: debezium::UnknownText::Utf8,
+                ..debezium::Options::default()
+            };
+            let options = decode::Options { source, debezium };
             (None, decode::print(file, format, &mut out, &options))
         };
         let line = line.map_or(Ok(()), |line| writeln!(out, "{line}"));

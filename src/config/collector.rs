@@ -170,7 +170,11 @@ fn listener(mut section: Section<'_>) -> Listen {
         certificate: section.required("certificate", path),
         key: section.required("key", path),
         connections_max: section.optional("connections_max", integer(1..=100_000), 1000),
-        packet_bytes_max: section.optional("packet_bytes_max", size(64 * KIB..=64 * MIB), MIB),
+        packet_bytes_max: section.optional(
+            "packet_bytes_max",
+            size(64 * KIB..=256 * MIB - 1),
+            64 * MIB,
+        ),
         idle_timeout: section.optional("idle_timeout", duration(s(3)..=s(300)), s(15)),
     };
     section.finish();

@@ -703,6 +703,10 @@ mod tests {
         }
     }
 
+    fn open(settings: Settings, resume: Option<Checkpoint>) -> Result<Source, SourceError> {
+        Source::open(settings, resume, Stopper::default())
+    }
+
     #[test]
     fn a_folder_is_read_through_its_index_and_resumed() {
         let folder = tempfile::tempdir().unwrap();
@@ -711,12 +715,12 @@ mod tests {
         first.write(folder.path(), "binlog.000001");
         Log::new().query(BEGIN).row(2).row(3).commit().write(folder.path(), "binlog.000002");
         std::fs::write(folder.path().join("binlog.000003"), b"not in the index").unwrap();
-        let mut source = Source::open(settings(folder.path(), false), None).unwrap();
+        let mut source = open(settings(folder.path(), false), None).unwrap();
         assert_eq!(story(&mut source), "brcbrrc");
         let at = source.checkpoint().clone();
         assert_eq!(at.position.server.0, "mysql:server_id=7");
         assert_eq!(at.position.file, "binlog.000002");
-        let mut source = Source::open(settings(folder.path(), false), Some(at)).unwrap();
+        let mut source = open(settings(folder.path(), false), Some(at)).unwrap();
         assert_eq!(story(&mut source), "");
     }
 
@@ -729,7 +733,7 @@ mod tests {
         torn.query(BEGIN).row(2);
         torn.0.truncate(torn.0.len() - 3);
         torn.write(folder.path(), "binlog.000001");
-        let mut source = Source::open(settings(folder.path(), true), None).unwrap();
+        let mut source = open(settings(folder.path(), true), None).unwrap();
         assert_eq!(story(&mut source), "brcb");
         assert_eq!(source.checkpoint().position.offset, whole);
         Log::new().query(BEGIN).row(3).commit().write(folder.path(), "binlog.000002");
@@ -746,7 +750,7 @@ mod tests {
         let whole = log.0.len();
         log.query(BEGIN).row(2);
         std::fs::write(&path, &log.0).unwrap();
-        let mut source = Source::open(settings(&path, true), None).unwrap();
+        let mut source = open(settings(&path, true), None).unwrap();
         assert_eq!(story(&mut source), "brcbr");
         // As MySQL does after a crash; what it writes next may be something else.
         log.0.truncate(whole);
@@ -769,7 +773,7 @@ mod tests {
         };
         let open = |position: Position| {
             let at = Checkpoint { position, ..Checkpoint::default() };
-            Source::open(settings(folder.path(), false), Some(at)).err()
+            open(settings(folder.path(), false), Some(at)).err()
         };
         assert!(open(position.clone()).is_none());
         let purged = Position { file: "binlog.000001".into(), ..position.clone() };
@@ -787,7 +791,7 @@ mod tests {
         Log::new().query(BEGIN).row(1).commit().write(folder.path(), "binlog.000001");
         let strict =
             Settings { on_unknown_names: OnUnknownNames::Stop, ..settings(folder.path(), false) };
-        let mut source = Source::open(strict, None).unwrap();
+        let mut source = open(strict, None).unwrap();
         let deadline = Instant::now();
         let error = loop {
             match source.next(deadline) {
@@ -806,7 +810,7 @@ mod tests {
         log.query(BEGIN).row(1).commit().query(BEGIN).row(2);
         log.write(folder.path(), "binlog.000001");
         let latest = Settings { start: Start::Latest, ..settings(folder.path(), true) };
-        let mut source = Source::open(latest, None).unwrap();
+        let mut source = open(latest, None).unwrap();
         assert_eq!(story(&mut source), "br");
     }
 
@@ -814,8 +818,10 @@ mod tests {
     fn a_stopper_ends_the_waiting() {
         let folder = tempfile::tempdir().unwrap();
         Log::new().write(folder.path(), "binlog.000001");
-        let mut source = Source::open(settings(folder.path(), true), None).unwrap();
-        source.stopper().stop();
+        let stopper = Stopper::default();
+        let settings = settings(folder.path(), true);
+        let mut source = Source::open(settings, None, stopper.clone()).unwrap();
+        stopper.stop();
         let later = Instant::now() + Duration::from_secs(60);
         assert!(matches!(source.next(later), Err(SourceError::Stopped)));
     }
