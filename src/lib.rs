@@ -32,21 +32,22 @@
 //! | [`position`] | where in a binlog: `Position`, `Gtid`, `GtidSet`, `Sequence` | both ends |
 //! | [`binlog`] | bytes → events → row images → values; no I/O | both ends |
 //! | [`batch`] | changes ⇄ columnar bytes, schema records; no I/O | both ends |
-//! | [`mysql`] | the client side of the server's protocol | agent |
+//! | [`mysql`] | the client side of the server's protocol: packets, logging in, queries, dump | agent |
 //! | [`source`] | binlog files or a live server → transactions | agent |
-//! | [`buffer`] | the durable queue in one SQLite file | agent |
+//! | [`buffer`] | the durable queue in one SQLite file | agent; the collector's log uses its file layer |
 //! | [`mqtt`] | one MQTT session, either role; no I/O, no clock | both ends |
-//! | [`transport`] | QUIC streams, certificates | both ends |
+//! | [`transport`] | QUIC and TLS-over-TCP streams, certificates | both ends |
 //! | [`uplink`] | what to send next: window, rewind, backoff; no I/O, no clock | agent |
-//! | `collector` | listener, ledger, log, certificates | collector |
+//! | `collector` | the wiring of the centre: listener, ledger, log, certificates | collector |
 //! | `envelope` | changes → Debezium's JSON | decode and collector |
-//! | `sink` | one file per target | collector |
+//! | `sink` | where lines go, one file per target | collector |
 //! | [`telemetry`] | counters, health, log output | both ends |
 //! | [`config`] | text → checked settings, or every problem with its line | both ends |
 //! | [`agent`] | the wiring of the edge | agent |
+//! | `decode` | the wiring of `rivulet decode`: a binlog file → changes or counts | both ends |
 //!
-//! Names point downwards only (bin → agent, collector → stages → mqtt, batch, binlog → position) and
-//! a stage never names another stage: data moves only in the wiring. Sockets, files, clocks and
+//! Names point downwards only (bin → agent, collector, decode → stages → mqtt, batch, binlog → position)
+//! and a stage never names another stage: data moves only in the wiring. Sockets, files, clocks and
 //! threads live in the files that say `SHELL` in their first line. `tests/architecture.rs` holds this
 //! table as data.
 

@@ -1,4 +1,4 @@
-//! The tables of a buffer, and every statement on them.
+//! SHELL: the tables of a buffer, and every statement on them.
 //!
 //! | column | what it is |
 //! |---|---|
