@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Only what was committed comes out: a transaction's lines are held until its commit, in memory up to
-//! [`held::MEMORY_MAX`] and beyond that in a file without a name, and are cut back at ROLLBACK TO
+//! `held::MEMORY_MAX` and beyond that in a file without a name, and are cut back at ROLLBACK TO
 //! SAVEPOINT. Of a damaged file all transactions before the damage come out, then the error.
 
 mod held;

@@ -3,7 +3,7 @@
 //!
 //! The check is a proof against another table or another count, type, length, sign, nullability or
 //! character set of any column. It cannot see two columns of one type that changed names: that is
-//! what [`super::schema`] guards against.
+//! what `source::schema` guards against.
 
 use std::fmt;
 

@@ -93,7 +93,7 @@ pub enum Start {
 pub enum OnUnknownNames {
     /// Stop with an error that says why.
     Stop,
-    /// Go on with `@1`, `@2`, …, marked by [`Names::Unknown`].
+    /// Go on with `@1`, `@2`, …, marked by [`Names::Unknown`](crate::binlog::table::Names::Unknown).
     Number,
 }
 
