@@ -25,6 +25,7 @@ use crate::config::agent::{Config, Source};
 use crate::source::Stopper;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::socket::{self, SocketError, StatusSocket};
+use crate::telemetry::status::Status;
 use crate::transport::TransportError;
 
 use link::End;
@@ -132,6 +133,28 @@ fn close(shared: Shared) -> Result<(), AgentError> {
         // Somebody still looks at it; it is as whole as after a kill.
         None => Ok(()),
     }
+}
+
+/// What the buffer of an agent that does not run tells of it.
+///
+/// # Errors
+/// There is no buffer, or it cannot be read.
+pub fn glance(buffer: &Path) -> Result<Status, AgentError> {
+    let glance = Buffer::peek(buffer).map_err(AgentError::Buffer)?;
+    let mut status = Status {
+        agent: "(not running)".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        reasons: vec!["no agent runs; this is what its buffer tells".to_owned()],
+        ..Status::default()
+    };
+    if let Some(checkpoint) = glance.checkpoint {
+        status.source.position = checkpoint.position.to_string();
+    }
+    status.batches.staged = glance.staged.0;
+    status.batches.acknowledged = glance.acknowledged.0;
+    status.buffer.batches = glance.usage.batches;
+    status.buffer.bytes = glance.usage.bytes;
+    Ok(status)
 }
 
 /// Makes the state directory, readable by its owner alone.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rivulet::agent::{self, AgentError};
 use rivulet::config::agent::{Address, Config, Source};
-use rivulet::telemetry::{signals, socket};
+use rivulet::telemetry::signals;
+use rivulet::telemetry::socket::{self, SocketError};
 
 #[path = "rivulet/args.rs"]
 mod args;
@@ -140,11 +141,20 @@ fn dial(host: &str, port: u16, wait: Duration) -> io::Result<()> {
 }
 
 fn status(place: Place, json: bool) -> Result<(), Failure> {
-    let state_dir = match place {
-        Place::StateDir(path) => path,
-        Place::Config(path) => load(&path)?.state_dir,
+    let (state_dir, buffer) = match place {
+        Place::StateDir(path) => (path.clone(), path.join("buffer.db")),
+        Place::Config(path) => {
+            let config = load(&path)?;
+            (config.state_dir, config.buffer.path)
+        }
     };
-    let status = socket::query(&state_dir.join(socket::FILE_NAME)).map_err(Failure::runtime)?;
+    let status = match socket::query(&state_dir.join(socket::FILE_NAME)) {
+        // Dead agents tell something too, if they have lived at all.
+        Err(error @ SocketError::NotRunning(_)) => {
+            agent::glance(&buffer).map_err(|_| Failure::runtime(error))?
+        }
+        status => status.map_err(Failure::runtime)?,
+    };
     if json {
         let json = serde_json::to_string_pretty(&status).map_err(Failure::runtime)?;
         print(format_args!("{json}\n"))?;
