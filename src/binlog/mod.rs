@@ -13,3 +13,5 @@
 
 pub mod rows;
 pub mod table;
+#[cfg(feature = "decode")]
+pub mod value;

@@ -1,7 +1,19 @@
 //! Changes, written the way that other tools already read them.
+//!
+//! | file | form |
+//! |---|---|
+//! | [`debezium`] | Debezium's change event, one JSON object a line |
+//! | [`text`] | for people, in the manner of `mysqlbinlog -v` |
+
+pub mod debezium;
+mod json;
+pub mod text;
+
+use std::fmt;
 
 use crate::binlog::rows::{Cell, Operation};
-use crate::binlog::table::Table;
+use crate::binlog::table::{Column, Table};
+use crate::binlog::value::ValueError;
 use crate::position::Gtid;
 
 /// One row's change with all that an envelope may say of it.
@@ -35,4 +47,39 @@ pub struct Change<'a> {
     pub changed_us: u64,
     /// When Rivulet rendered it, microseconds since 1970 in UTC.
     pub rendered_us: u64,
+}
+
+/// A value that cannot be written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EnvelopeError {
+    /// The column.
+    pub column: String,
+    /// What is wrong with its value.
+    pub error: ValueError,
+}
+
+impl fmt::Display for EnvelopeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "column `{}`: {}", self.column, self.error)
+    }
+}
+
+impl std::error::Error for EnvelopeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// Pairs the cells of an image with their columns.
+fn image<'t, 'c>(
+    table: &'t Table,
+    cells: &'c [Cell<'c>],
+) -> Result<impl Iterator<Item = (usize, &'t Column, Cell<'c>)>, EnvelopeError> {
+    if cells.len() != table.columns.len() {
+        let what = "the row has another number of columns than the table";
+        let error = ValueError { what, length: cells.len() };
+        return Err(EnvelopeError { column: "*".to_owned(), error });
+    }
+    let pairs = table.columns.iter().zip(cells).enumerate();
+    Ok(pairs.map(|(index, (column, cell))| (index, column, *cell)))
 }

@@ -1,0 +1,363 @@
+//! What one column's bytes mean: the faithful, unambiguous reading of a [`Cell::Value`].
+//!
+//! [`decode`] looks at the type and the metadata of the column, never at neighbours, and never guesses:
+//! what the log does not say stays visible in the [`Value`].
+//!
+//! | not known | what comes out |
+//! |---|---|
+//! | whether an integer is unsigned | [`Value::Int`] where it makes no difference, else [`Value::SignUnknown`] |
+//! | a text's collation | [`Value::Bytes`] with [`Why::CharsetUnknown`] |
+//! | members of ENUM and SET | their number, without a label |
+//!
+//! ```text
+//!   Column, bytes ──► decode ──► Value ──► render_text (as SELECT prints it in UTC)
+//!                                     └──► envelope
+//! ```
+//!
+//! [`Cell::Value`]: crate::binlog::rows::Cell::Value
+
+mod charset;
+mod compressed;
+mod decimal;
+mod json;
+mod network;
+mod number_text;
+mod single_byte;
+mod temporal;
+mod text;
+
+use std::borrow::Cow;
+use std::fmt;
+
+pub use charset::Charset;
+pub use decimal::Decimal;
+pub use json::Json;
+pub use number_text::{push_double, push_float};
+pub use text::{push_base64, render_text, timestamp};
+
+use crate::binlog::table::{Column, Kind, Meaning};
+
+/// One value, read from a row image.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// A signed integer, or one that is the same either way.
+    Int(i64),
+    /// An integer of an UNSIGNED column.
+    UInt(u64),
+    /// An integer with its top bit set in a column of which the log does not say the sign.
+    SignUnknown {
+        /// What it is if the column is signed.
+        signed: i64,
+        /// What it is if the column is UNSIGNED.
+        unsigned: u64,
+    },
+    /// FLOAT.
+    Float(f32),
+    /// DOUBLE.
+    Double(f64),
+    /// DECIMAL.
+    Decimal(Decimal),
+    /// BIT: the width in bits and the bytes, most significant first.
+    Bit {
+        /// The column's width, 1 to 64.
+        bits: u16,
+        /// The value.
+        value: u64,
+    },
+    /// YEAR; 0 is the zero year, else 1901 to 2155.
+    Year(u16),
+    /// DATE; zero and partial dates (`2020-00-00`) as they are.
+    Date(Date),
+    /// TIME, −838:59:59 to 838:59:59.
+    Time(Time),
+    /// DATETIME: a wall clock without a time zone.
+    DateTime(DateTime),
+    /// TIMESTAMP: seconds since 1970 in UTC; 0 is the zero timestamp.
+    Timestamp {
+        /// Whole seconds since 1970 in UTC.
+        seconds: u32,
+        /// Microseconds within the second.
+        micros: u32,
+        /// Digits of the fraction, 0 to 6.
+        digits: u8,
+    },
+    /// CHAR, VARCHAR, TEXT, as UTF-8.
+    Text(Cow<'a, str>),
+    /// Bytes that are not text, or that cannot be read as text.
+    Bytes(Cow<'a, [u8]>, Why),
+    /// ENUM.
+    Enum {
+        /// From 1; 0 is the empty error value.
+        index: u16,
+        /// The member, where the log names it.
+        label: Option<&'a str>,
+    },
+    /// SET.
+    Set {
+        /// Bit 0 is the first member.
+        bits: u64,
+        /// All members of the column, where the log names them; else empty.
+        labels: &'a [String],
+    },
+    /// JSON; its text is made by [`Json::render`].
+    Json(Json<'a>),
+    /// GEOMETRY and its subtypes.
+    Geometry {
+        /// The spatial reference system.
+        srid: u32,
+        /// Well-known binary.
+        wkb: &'a [u8],
+    },
+    /// VECTOR: little-endian `f32`s, see [`vector_floats`].
+    Vector(&'a [u8]),
+    /// MariaDB's UUID, in the order in which it is written.
+    Uuid([u8; 16]),
+    /// MariaDB's INET4.
+    Inet4([u8; 4]),
+    /// MariaDB's INET6.
+    Inet6([u8; 16]),
+}
+
+/// Why a value is bytes and not text.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Why {
+    /// The column is BINARY, VARBINARY or BLOB.
+    Binary,
+    /// The log does not say what the column is.
+    CharsetUnknown,
+    /// The bytes are not valid in the column's character set, or it has no decoder here.
+    Undecodable,
+}
+
+/// A day; any part may be zero.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Date {
+    /// 0 to 9999 (the format holds 32767).
+    pub year: u16,
+    /// 0 to 12 (the format holds 15).
+    pub month: u8,
+    /// 0 to 31.
+    pub day: u8,
+}
+
+/// A span or a time of day.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Time {
+    /// Below zero.
+    pub negative: bool,
+    /// 0 to 838 (the format holds 1023).
+    pub hours: u32,
+    /// 0 to 59 (the format holds 63).
+    pub minutes: u8,
+    /// 0 to 59 (the format holds 63).
+    pub seconds: u8,
+    /// 0 to 999,999.
+    pub micros: u32,
+    /// Digits of the fraction, 0 to 6.
+    pub digits: u8,
+}
+
+/// A wall clock.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DateTime {
+    /// The day.
+    pub date: Date,
+    /// 0 to 23 (the format holds 31).
+    pub hour: u8,
+    /// 0 to 59 (the format holds 63).
+    pub minute: u8,
+    /// 0 to 59 (the format holds 63).
+    pub second: u8,
+    /// 0 to 999,999.
+    pub micros: u32,
+    /// Digits of the fraction, 0 to 6.
+    pub digits: u8,
+}
+
+/// Bytes that are not a value of their column's type. Who knows the row adds file, table and column.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ValueError {
+    /// What is wrong, with the type's name first.
+    pub what: &'static str,
+    /// How many bytes the value has.
+    pub length: usize,
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (in a value of {} bytes)", self.what, self.length)
+    }
+}
+
+impl std::error::Error for ValueError {}
+
+/// Reads one value.
+///
+/// # Errors
+/// When the length does not fit the type, or a part is outside of what the format allows.
+pub fn decode<'a>(column: &'a Column, bytes: &'a [u8]) -> Result<Value<'a>, ValueError> {
+    let fail = |what| ValueError { what, length: bytes.len() };
+    match column.kind {
+        Kind::Tiny => integer(column, bytes, 1).ok_or(fail("TINYINT: not 1 byte")),
+        Kind::Short => integer(column, bytes, 2).ok_or(fail("SMALLINT: not 2 bytes")),
+        Kind::Int24 => integer(column, bytes, 3).ok_or(fail("MEDIUMINT: not 3 bytes")),
+        Kind::Long => integer(column, bytes, 4).ok_or(fail("INT: not 4 bytes")),
+        Kind::LongLong => integer(column, bytes, 8).ok_or(fail("BIGINT: not 8 bytes")),
+        Kind::Float => match <[u8; 4]>::try_from(bytes) {
+            Ok(raw) => Ok(Value::Float(f32::from_le_bytes(raw))),
+            Err(_) => Err(fail("FLOAT: not 4 bytes")),
+        },
+        Kind::Double => match <[u8; 8]>::try_from(bytes) {
+            Ok(raw) => Ok(Value::Double(f64::from_le_bytes(raw))),
+            Err(_) => Err(fail("DOUBLE: not 8 bytes")),
+        },
+        Kind::NewDecimal => {
+            let [precision, scale] = column.meta.to_le_bytes();
+            Decimal::decode(precision, scale, bytes).map(Value::Decimal).map_err(fail)
+        }
+        Kind::Bit => bit(column.meta, bytes).ok_or(fail("BIT: the length does not fit the width")),
+        Kind::Year => match bytes {
+            [0] => Ok(Value::Year(0)),
+            [years] => Ok(Value::Year(1900 + u16::from(*years))),
+            _ => Err(fail("YEAR: not 1 byte")),
+        },
+        Kind::Date
+        | Kind::NewDate
+        | Kind::Time
+        | Kind::DateTime
+        | Kind::Timestamp
+        | Kind::Time2
+        | Kind::DateTime2
+        | Kind::Timestamp2 => temporal::decode(column.kind, column.meta, bytes).map_err(fail),
+        Kind::Enum => enumeration(column, bytes).ok_or(fail("ENUM: not 1 or 2 bytes")),
+        Kind::Set => set(column, bytes).ok_or(fail("SET: not 1 to 8 bytes")),
+        Kind::Varchar
+        | Kind::VarString
+        | Kind::String
+        | Kind::Blob
+        | Kind::TinyBlob
+        | Kind::MediumBlob
+        | Kind::LongBlob => string(column, bytes).map_err(fail),
+        Kind::BlobCompressed | Kind::VarcharCompressed => {
+            compressed::decode(column, bytes).map_err(fail)
+        }
+        Kind::Json => Ok(Value::Json(Json::Binary(bytes))),
+        Kind::Geometry => match bytes.split_first_chunk::<4>() {
+            Some((srid, wkb)) => Ok(Value::Geometry { srid: u32::from_le_bytes(*srid), wkb }),
+            None => Err(fail("GEOMETRY: shorter than its SRID")),
+        },
+        Kind::Vector => vector(bytes).ok_or(fail("VECTOR: not a multiple of 4 bytes")),
+        Kind::OldDecimal => Err(fail("DECIMAL of MySQL 4: not supported")),
+        Kind::Null => Err(fail("a value in a column that can only be NULL")),
+    }
+}
+
+/// The numbers of a [`Value::Vector`].
+pub fn vector_floats(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
+    bytes.chunks_exact(4).map(|raw| {
+        f32::from_le_bytes(raw.try_into().expect("chunks_exact gives chunks of exactly 4"))
+    })
+}
+
+/// The members of a [`Value::Set`] that are set; members without a name are left out.
+pub fn set_members(bits: u64, labels: &[String]) -> impl Iterator<Item = &str> + '_ {
+    let is_set = move |index: usize| index < 64 && bits >> index & 1 == 1;
+    labels.iter().enumerate().filter(move |(index, _)| is_set(*index)).map(|(_, label)| &**label)
+}
+
+/// `width` little-endian bytes; the sign is the column's.
+fn integer<'a>(column: &Column, bytes: &[u8], width: usize) -> Option<Value<'a>> {
+    if bytes.len() != width {
+        return None;
+    }
+    let unsigned = little_endian(bytes);
+    let shift = 64 - 8 * u32::try_from(width).ok()?;
+    let signed = (unsigned << shift).cast_signed() >> shift;
+    Some(match column.unsigned {
+        Some(true) => Value::UInt(unsigned),
+        None if signed < 0 => Value::SignUnknown { signed, unsigned },
+        Some(false) | None => Value::Int(signed),
+    })
+}
+
+/// Up to 8 little-endian bytes.
+fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// Up to 8 big-endian bytes.
+fn big_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// The metadata of BIT is the number of bits beyond whole bytes, then of whole bytes.
+fn bit<'a>(meta: u16, bytes: &[u8]) -> Option<Value<'a>> {
+    let [rest, whole] = meta.to_le_bytes();
+    let bits = u16::from(whole) * 8 + u16::from(rest);
+    let wanted = usize::from(bits.div_ceil(8));
+    (bits <= 64 && bytes.len() == wanted).then(|| Value::Bit { bits, value: big_endian(bytes) })
+}
+
+fn enumeration<'a>(column: &'a Column, bytes: &[u8]) -> Option<Value<'a>> {
+    let index = match bytes {
+        [index] => u16::from(*index),
+        [low, high] => u16::from_le_bytes([*low, *high]),
+        _ => return None,
+    };
+    let label = match index {
+        0 if column.labels.is_empty() => None,
+        0 => Some(""),
+        _ => column.labels.get(usize::from(index) - 1).map(String::as_str),
+    };
+    Some(Value::Enum { index, label })
+}
+
+fn set<'a>(column: &'a Column, bytes: &[u8]) -> Option<Value<'a>> {
+    (1..=8)
+        .contains(&bytes.len())
+        .then(|| Value::Set { bits: little_endian(bytes), labels: &column.labels })
+}
+
+/// A string column: text, bytes, or one of the types that MariaDB keeps in a string.
+fn string<'a>(column: &Column, bytes: &'a [u8]) -> Result<Value<'a>, &'static str> {
+    Ok(match column.meaning {
+        Meaning::Plain => read_text(column.collation, Cow::Borrowed(bytes)),
+        Meaning::Json => match read_text(column.collation.or(Some(UTF8MB4_BIN)), bytes.into()) {
+            Value::Text(text) => Value::Json(Json::Text(text)),
+            other => other,
+        },
+        Meaning::Uuid => {
+            Value::Uuid(network::uuid(padded(bytes).ok_or("UUID: longer than 16 bytes")?))
+        }
+        Meaning::Inet6 => Value::Inet6(padded(bytes).ok_or("INET6: longer than 16 bytes")?),
+        Meaning::Inet4 => Value::Inet4(padded(bytes).ok_or("INET4: longer than 4 bytes")?),
+        Meaning::Vector => vector(bytes).ok_or("VECTOR: not a multiple of 4 bytes")?,
+    })
+}
+
+/// MariaDB's JSON is text in this collation unless the column says otherwise.
+const UTF8MB4_BIN: u16 = 46;
+
+/// Text by its collation, or bytes with the reason.
+fn read_text(collation: Option<u16>, bytes: Cow<'_, [u8]>) -> Value<'_> {
+    let Some(collation) = collation else { return Value::Bytes(bytes, Why::CharsetUnknown) };
+    match Charset::of_collation(collation) {
+        Some(Charset::Binary) => Value::Bytes(bytes, Why::Binary),
+        Some(charset) => match charset.decode(bytes) {
+            Ok(text) => Value::Text(text),
+            Err(bytes) => Value::Bytes(bytes, Why::Undecodable),
+        },
+        None => Value::Bytes(bytes, Why::Undecodable),
+    }
+}
+
+fn vector<'a>(bytes: &'a [u8]) -> Option<Value<'a>> {
+    bytes.len().is_multiple_of(4).then_some(Value::Vector(bytes))
+}
+
+/// The log leaves out a fixed string's trailing zero bytes.
+fn padded<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    let mut whole = [0; N];
+    whole.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(whole)
+}

@@ -1,0 +1,493 @@
+//! Debezium's change event: one JSON object per change, as with `schemas.enable=false`.
+//!
+//! Field order, names and value types are those of Debezium 3 (`SchemaFactory`,
+//! `BinlogSourceInfoStructMaker`, and the connector's "Data type mappings") with their default settings:
+//!
+//! | column | JSON |
+//! |---|---|
+//! | integers, YEAR, FLOAT, DOUBLE | number |
+//! | DECIMAL | base64 of the big-endian unscaled number; or [`DecimalMode`] |
+//! | BIT(1), BIT(n) | boolean; base64 of its little-endian bytes |
+//! | CHAR, VARCHAR, TEXT, ENUM, SET, JSON | string |
+//! | BINARY, VARBINARY, BLOB | base64 |
+//! | DATE | days since 1970 |
+//! | TIME | microseconds |
+//! | DATETIME(0..3), DATETIME(4..6) | milliseconds, microseconds since 1970 as if in UTC |
+//! | TIMESTAMP | ISO 8601 in UTC |
+//! | GEOMETRY | `{"wkb": base64, "srid": number or null}` |
+//! | VECTOR | array of numbers |
+//! | UUID, INET4, INET6 | string |
+//!
+//! It differs from Debezium where Debezium would say something else than the database:
+//! BIGINT UNSIGNED never turns negative; an integer of unknown sign is the signed number; ENUM and SET
+//! without known members are their number; what is not in the row image is left out; text that cannot be
+//! decoded is base64 of its bytes and is counted ([`Debezium::undecoded`]).
+
+use super::json::{push, push_string};
+use super::{Change, EnvelopeError, image};
+use crate::binlog::rows::{Cell, Operation};
+use crate::binlog::table::{Column, Kind, Table};
+use crate::binlog::value::{
+    self, Date, DateTime, Decimal, Time, Value, ValueError, Why, push_base64, push_double,
+    push_float, render_text, set_members, vector_floats,
+};
+
+/// What may be chosen.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Options {
+    /// DECIMAL.
+    pub decimal: DecimalMode,
+    /// BIGINT UNSIGNED.
+    pub bigint_unsigned: BigintUnsigned,
+    /// Dates that no calendar has: zero, and with a zero month or day.
+    pub zero_date: ZeroDate,
+    /// Strings of columns whose character set the log does not say.
+    pub unknown_text: UnknownText,
+}
+
+/// How a DECIMAL is written (`decimal.handling.mode`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum DecimalMode {
+    /// Base64 of the unscaled big-endian number; the scale is the column's.
+    #[default]
+    Precise,
+    /// The digits in a string.
+    Text,
+    /// A number with all its digits; readers may round it.
+    Number,
+}
+
+/// How a BIGINT UNSIGNED is written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum BigintUnsigned {
+    /// A number, also above 2^63−1.
+    #[default]
+    Number,
+    /// A string.
+    Text,
+}
+
+/// How an impossible date is written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ZeroDate {
+    /// `null` if the column may be NULL, else 1970-01-01: Debezium's way.
+    #[default]
+    NullOrEpoch,
+    /// `null`.
+    Null,
+    /// The text that the server prints.
+    Text,
+}
+
+/// How bytes are written of which the log does not say whether they are text.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum UnknownText {
+    /// Base64: nothing is guessed.
+    #[default]
+    Base64,
+    /// As text where they happen to be valid UTF-8, else base64.
+    Utf8,
+}
+
+/// Writes changes as lines of JSON.
+#[derive(Debug, Default)]
+pub struct Debezium {
+    options: Options,
+    undecoded: u64,
+    scratch: String,
+}
+
+impl Debezium {
+    /// A writer with these options.
+    pub fn new(options: Options) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    /// How many values had to be written as bytes although they are, or may be, text.
+    pub fn undecoded(&self) -> u64 {
+        self.undecoded
+    }
+
+    /// Appends one change, without a line's end.
+    ///
+    /// # Errors
+    /// When a value is not one of its column's type; `out` is then as it was.
+    pub fn write(&mut self, change: &Change<'_>, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+        let start = out.len();
+        let written = self.event(change, out);
+        if written.is_err() {
+            out.truncate(start);
+        }
+        written
+    }
+
+    fn event(&mut self, change: &Change<'_>, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+        out.extend_from_slice(b"{\"before\":");
+        self.row(change.table, change.before, out)?;
+        out.extend_from_slice(b",\"after\":");
+        self.row(change.table, change.after, out)?;
+        out.extend_from_slice(b",\"source\":");
+        self.source(change, out);
+        let op = match change.operation {
+            Operation::Insert => 'c',
+            Operation::Update => 'u',
+            Operation::Delete => 'd',
+        };
+        let at_us = change.rendered_us;
+        push(
+            out,
+            format_args!(
+                ",\"transaction\":null,\"op\":\"{op}\",\"ts_ms\":{},\"ts_us\":{at_us},\"ts_ns\":{}}}",
+                at_us / 1000,
+                u128::from(at_us) * 1000
+            ),
+        );
+        Ok(())
+    }
+
+    fn source(&mut self, change: &Change<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(
+            concat!("{\"version\":\"rivulet-", env!("CARGO_PKG_VERSION"), "\"").as_bytes(),
+        );
+        out.extend_from_slice(b",\"connector\":");
+        push_string(change.connector, out);
+        out.extend_from_slice(b",\"name\":");
+        push_string(change.source, out);
+        let at_us = change.changed_us;
+        push(out, format_args!(",\"ts_ms\":{},\"snapshot\":\"false\",\"db\":", at_us / 1000));
+        push_string(&change.table.schema, out);
+        let at_ns = u128::from(at_us) * 1000;
+        push(
+            out,
+            format_args!(",\"sequence\":null,\"ts_us\":{at_us},\"ts_ns\":{at_ns},\"table\":"),
+        );
+        push_string(&change.table.name, out);
+        push(out, format_args!(",\"server_id\":{},\"gtid\":", change.server_id));
+        match change.gtid {
+            Some(gtid) => push(out, format_args!("\"{gtid}\"")),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(b",\"file\":");
+        push_string(change.file, out);
+        push(out, format_args!(",\"pos\":{},\"row\":{},\"thread\":", change.offset, change.row));
+        match change.thread {
+            Some(thread) => push(out, thread),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(b",\"query\":null}");
+    }
+
+    fn row(
+        &mut self,
+        table: &Table,
+        cells: Option<&[Cell<'_>]>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EnvelopeError> {
+        let Some(cells) = cells else {
+            out.extend_from_slice(b"null");
+            return Ok(());
+        };
+        out.push(b'{');
+        let mut first = true;
+        for (_, column, cell) in image(table, cells)? {
+            if cell == Cell::Absent {
+                continue;
+            }
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+            push_string(&column.name, out);
+            out.push(b':');
+            match cell {
+                Cell::Value(bytes) => self
+                    .value(column, bytes, out)
+                    .map_err(|error| EnvelopeError { column: column.name.clone(), error })?,
+                Cell::Null | Cell::Absent => out.extend_from_slice(b"null"),
+            }
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn value(
+        &mut self,
+        column: &Column,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), ValueError> {
+        let value = value::decode(column, bytes)?;
+        match &value {
+            Value::Int(number) | Value::SignUnknown { signed: number, .. } => push(out, number),
+            Value::UInt(number) => self.unsigned(column.kind, *number, out),
+            Value::Year(year) => push(out, year),
+            Value::Float(number) if number.is_finite() => {
+                self.text(out, false, |text| push_float(*number, true, text));
+            }
+            Value::Double(number) if number.is_finite() => {
+                self.text(out, false, |text| push_double(*number, true, text));
+            }
+            Value::Float(_) | Value::Double(_) => {
+                return Err(ValueError { what: "FLOAT: not a finite number", length: bytes.len() });
+            }
+            Value::Decimal(decimal) => self.decimal(decimal, out),
+            Value::Bit { bits: 1, value } => push(out, *value != 0),
+            Value::Bit { bits, value } => {
+                let used = usize::from(bits.div_ceil(8));
+                self.base64(value.to_le_bytes().get(..used).unwrap_or_default(), out);
+            }
+            Value::Date(date) => match day_number(*date) {
+                Some(day) => push(out, day),
+                None => self.impossible(column, &value, "0", out)?,
+            },
+            Value::Time(time) => push(out, time_us(time)),
+            Value::DateTime(moment) => match datetime_us(moment) {
+                Some(us) if moment.digits <= 3 => push(out, us.div_euclid(1000)),
+                Some(us) => push(out, us),
+                None => self.impossible(column, &value, "0", out)?,
+            },
+            Value::Timestamp { seconds: 0, micros: 0, .. } => {
+                self.impossible(column, &value, "\"1970-01-01T00:00:00Z\"", out)?;
+            }
+            Value::Timestamp { .. } => self.timestamp(&value, out)?,
+            Value::Text(text) => push_string(text, out),
+            Value::Bytes(bytes, why) => self.bytes(bytes, *why, out),
+            Value::Enum { index, label: None } => push(out, index),
+            Value::Set { bits, labels: [] } => push(out, bits),
+            Value::Set { bits, labels }
+                if set_members(*bits, labels).count() != bits.count_ones() as usize =>
+            {
+                push(out, bits);
+            }
+            Value::Enum { .. } | Value::Set { .. } | Value::Json(_) => {
+                self.rendered(&value, out)?
+            }
+            Value::Uuid(_) | Value::Inet4(_) | Value::Inet6(_) => self.rendered(&value, out)?,
+            Value::Geometry { srid, wkb } => {
+                out.extend_from_slice(b"{\"wkb\":");
+                self.base64(wkb, out);
+                match srid {
+                    0 => out.extend_from_slice(b",\"srid\":null}"),
+                    srid => push(out, format_args!(",\"srid\":{srid}}}")),
+                }
+            }
+            Value::Vector(bytes) => self.vector(bytes, out)?,
+        }
+        Ok(())
+    }
+
+    fn unsigned(&self, kind: Kind, number: u64, out: &mut Vec<u8>) {
+        match (kind, self.options.bigint_unsigned) {
+            (Kind::LongLong, BigintUnsigned::Text) => push(out, format_args!("\"{number}\"")),
+            _ => push(out, number),
+        }
+    }
+
+    fn decimal(&mut self, decimal: &Decimal, out: &mut Vec<u8>) {
+        match self.options.decimal {
+            DecimalMode::Precise => self.base64(&decimal.unscaled(), out),
+            DecimalMode::Text => self.text(out, true, |text| decimal.push_text(text)),
+            DecimalMode::Number => self.text(out, false, |text| decimal.push_text(text)),
+        }
+    }
+
+    fn impossible(
+        &mut self,
+        column: &Column,
+        value: &Value<'_>,
+        epoch: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ValueError> {
+        match self.options.zero_date {
+            ZeroDate::Text => self.rendered(value, out)?,
+            ZeroDate::NullOrEpoch if !column.nullable => out.extend_from_slice(epoch.as_bytes()),
+            ZeroDate::NullOrEpoch | ZeroDate::Null => out.extend_from_slice(b"null"),
+        }
+        Ok(())
+    }
+
+    /// `2020-01-02T03:04:05.678Z`, with as many digits as the column has.
+    fn timestamp(&mut self, value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+        self.scratch.clear();
+        render_text(value, &mut self.scratch)?;
+        match self.scratch.split_once(' ') {
+            Some((date, clock)) => push(out, format_args!("\"{date}T{clock}Z\"")),
+            None => push_string(&self.scratch, out),
+        }
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: &[u8], why: Why, out: &mut Vec<u8>) {
+        let guess = why == Why::CharsetUnknown && self.options.unknown_text == UnknownText::Utf8;
+        if guess && let Ok(text) = std::str::from_utf8(bytes) {
+            push_string(text, out);
+            return;
+        }
+        if why != Why::Binary {
+            self.undecoded += 1;
+        }
+        self.base64(bytes, out);
+    }
+
+    fn vector(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+        out.push(b'[');
+        for (index, number) in vector_floats(bytes).enumerate() {
+            if !number.is_finite() {
+                let what = "VECTOR: not a finite number";
+                return Err(ValueError { what, length: bytes.len() });
+            }
+            if index > 0 {
+                out.push(b',');
+            }
+            self.text(out, false, |text| push_float(number, true, text));
+        }
+        out.push(b']');
+        Ok(())
+    }
+
+    /// The text of `SELECT` as a string.
+    fn rendered(&mut self, value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+        self.scratch.clear();
+        render_text(value, &mut self.scratch)?;
+        push_string(&self.scratch, out);
+        Ok(())
+    }
+
+    fn base64(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.text(out, true, |text| push_base64(bytes, text));
+    }
+
+    /// A text that needs no escapes, with or without quotes.
+    fn text(&mut self, out: &mut Vec<u8>, quoted: bool, make: impl FnOnce(&mut String)) {
+        self.scratch.clear();
+        make(&mut self.scratch);
+        if quoted {
+            out.push(b'"');
+        }
+        out.extend_from_slice(self.scratch.as_bytes());
+        if quoted {
+            out.push(b'"');
+        }
+    }
+}
+
+/// Days since 1970-01-01; `None` for what the calendar does not have.
+fn day_number(date: Date) -> Option<i64> {
+    let Date { year, month, day } = date;
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days_in_month = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if leap => 29,
+        2 => 28,
+        _ => return None,
+    };
+    if year > 9999 || !(1..=days_in_month).contains(&day) {
+        return None;
+    }
+    // Years begin in March here, so that the leap day is the last one.
+    let (year, month) = (i64::from(year), i64::from(month));
+    let year = if month <= 2 { year - 1 } else { year };
+    let month = if month <= 2 { month + 9 } else { month - 3 };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    Some(year * 365 + leap_days + (153 * month + 2) / 5 + i64::from(day) - 1 - 719_468)
+}
+
+fn datetime_us(moment: &DateTime) -> Option<i64> {
+    if moment.hour > 23 || moment.minute > 59 || moment.second > 59 {
+        return None;
+    }
+    let clock = clock_us(moment.hour.into(), moment.minute, moment.second, moment.micros);
+    Some(day_number(moment.date)? * 86_400_000_000 + clock)
+}
+
+fn time_us(time: &Time) -> i64 {
+    let size = clock_us(time.hours, time.minutes, time.seconds, time.micros);
+    if time.negative { -size } else { size }
+}
+
+fn clock_us(hours: u32, minutes: u8, seconds: u8, micros: u32) -> i64 {
+    let seconds = i64::from(hours) * 3600 + i64::from(minutes) * 60 + i64::from(seconds);
+    seconds * 1_000_000 + i64::from(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::table::Meaning;
+
+    fn column(kind: Kind, meta: u16) -> Column {
+        Column { name: "c".to_owned(), kind, meta, nullable: true, ..Column::default() }
+    }
+
+    fn json(options: Options, column: &Column, bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        Debezium::new(options).value(column, bytes, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        let day = |year, month, day| day_number(Date { year, month, day });
+        assert_eq!(day(1970, 1, 1), Some(0));
+        assert_eq!(day(2000, 2, 29), Some(11_016));
+        assert_eq!(day(9999, 12, 31), Some(2_932_896));
+        assert_eq!(day(0, 1, 1), Some(-719_528));
+        assert_eq!(day(1900, 2, 29), None);
+        assert_eq!(day(2020, 0, 0), None);
+        assert_eq!(day(0, 0, 0), None);
+    }
+
+    #[test]
+    fn a_bigint_unsigned_never_turns_negative() {
+        let column = Column { unsigned: Some(true), ..column(Kind::LongLong, 0) };
+        assert_eq!(json(Options::default(), &column, &[0xFF; 8]), "18446744073709551615");
+        let text = Options { bigint_unsigned: BigintUnsigned::Text, ..Options::default() };
+        assert_eq!(json(text, &column, &[0xFF; 8]), "\"18446744073709551615\"");
+    }
+
+    #[test]
+    fn a_decimal_is_kafka_connects_by_default() {
+        let column = column(Kind::NewDecimal, 5 | 2 << 8);
+        let bytes = [0x80, 1, 28];
+        assert_eq!(json(Options::default(), &column, &bytes), "\"AIA=\"");
+        let text = Options { decimal: DecimalMode::Text, ..Options::default() };
+        assert_eq!(json(text, &column, &bytes), "\"1.28\"");
+        let number = Options { decimal: DecimalMode::Number, ..Options::default() };
+        assert_eq!(json(number, &column, &bytes), "1.28");
+    }
+
+    #[test]
+    fn impossible_dates_are_null_or_the_epoch() {
+        let mut date = column(Kind::Date, 0);
+        assert_eq!(json(Options::default(), &date, &[0, 0, 0]), "null");
+        date.nullable = false;
+        assert_eq!(json(Options::default(), &date, &[0, 0, 0]), "0");
+        let text = Options { zero_date: ZeroDate::Text, ..Options::default() };
+        assert_eq!(json(text, &date, &[0, 0, 0]), "\"0000-00-00\"");
+        let stamp = Column { nullable: false, ..column(Kind::Timestamp2, 0) };
+        assert_eq!(json(Options::default(), &stamp, &[0; 4]), "\"1970-01-01T00:00:00Z\"");
+    }
+
+    #[test]
+    fn bits_are_little_endian_and_one_bit_is_a_boolean() {
+        assert_eq!(json(Options::default(), &column(Kind::Bit, 1), &[1]), "true");
+        assert_eq!(json(Options::default(), &column(Kind::Bit, 1 | 1 << 8), &[1, 2]), "\"AgE=\"");
+    }
+
+    #[test]
+    fn undecodable_text_is_counted_never_replaced() {
+        let column = Column { collation: Some(255), ..column(Kind::Varchar, 40) };
+        let mut debezium = Debezium::new(Options::default());
+        let mut out = Vec::new();
+        debezium.value(&column, b"a\xff", &mut out).unwrap();
+        assert_eq!((out.as_slice(), debezium.undecoded()), (&b"\"Yf8=\""[..], 1));
+    }
+
+    #[test]
+    fn mariadbs_types_in_strings_are_what_they_mean() {
+        let mut string = Column { meaning: Meaning::Inet4, ..column(Kind::String, 4) };
+        assert_eq!(json(Options::default(), &string, &[192, 0, 2]), "\"192.0.2.0\"");
+        string.meaning = Meaning::Vector;
+        assert_eq!(json(Options::default(), &string, &1.5_f32.to_le_bytes()), "[1.5]");
+    }
+}
