@@ -52,6 +52,8 @@
 
 pub mod binlog;
 pub mod buffer;
+pub mod config;
 #[cfg(feature = "decode")]
 pub mod envelope;
 pub mod position;
+pub mod telemetry;

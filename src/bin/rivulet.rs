@@ -1,3 +1,138 @@
-//! The edge's command line.
+//! SHELL: the edge's command line.
 
-fn main() {}
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rivulet::config::agent::{Address, Config, Source};
+use rivulet::telemetry::socket;
+
+#[path = "rivulet/args.rs"]
+mod args;
+mod common;
+
+use args::{Command, Place};
+use common::{EXIT_CODES, Failure, Findings, configuration, env, print};
+
+const HELP: &str = "\
+Carries every committed change of a MySQL or MariaDB server to a central collector.
+
+USAGE
+  rivulet agent --config FILE
+      Reads the server's binlog, keeps what the collector does not yet have, and sends it.
+      SIGTERM or SIGINT ends it in good order; it goes on where it stood.
+  rivulet decode [--format debezium|text] [--stats] FILE…
+      Prints the changes in binlog files, one line each; --stats counts them instead.
+  rivulet check --config FILE [--connect]
+      Tells all that is wrong with a configuration and with the files that it names.
+      --connect also tries to reach the server and to resolve the collector's name.
+  rivulet status [--config FILE | --state-dir DIR] [--json]
+      Asks the agent that runs on this machine. Exits with 1 if it does not run or is not healthy.
+  rivulet --help | --version
+
+EXAMPLES
+  rivulet check --config /etc/rivulet/agent.toml
+  rivulet agent --config /etc/rivulet/agent.toml
+  rivulet status --json
+  rivulet decode --format text /var/lib/mysql/binlog.000042
+
+FILES
+  /etc/rivulet/agent.toml    by convention; configs/agent.toml documents every setting
+  /var/lib/rivulet           the default state_dir: buffer.db, agent.sock
+
+";
+
+fn main() -> ExitCode {
+    let result = args::parse(std::env::args_os().skip(1)).map_err(Failure::from).and_then(run);
+    common::exit("rivulet", result)
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Help => print(format_args!("{HELP}{EXIT_CODES}")),
+        Command::Version => print(format_args!("rivulet {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Check { config, connect } => check(&config, connect),
+        Command::Status { place, json } => status(place, json),
+        Command::Agent { .. } => Err(Failure::usage("agent: this build carries no agent")),
+        Command::Decode(_) => Err(Failure::usage("decode: this build carries no decoder")),
+    }
+}
+
+fn load(path: &Path) -> Result<Config, Failure> {
+    configuration(path, |text| Config::parse(text, &env))
+}
+
+fn check(path: &Path, connect: bool) -> Result<(), Failure> {
+    let config = load(path)?;
+    let mut findings = Findings::default();
+    findings.directory("state_dir", &config.state_dir);
+    findings.identity(&config.uplink.ca, &config.uplink.certificate, &config.uplink.key);
+    match &config.source {
+        Source::Live(live) => {
+            findings.note(live.password.read());
+            if let Some(ca) = &live.ca {
+                findings.note(common::authorities(ca));
+            }
+        }
+        Source::Files(files) => {
+            let readable = std::fs::metadata(&files.path);
+            findings.note(readable.map_err(|e| format!("{}: {e}", files.path.display())));
+        }
+    }
+    findings.finish()?;
+    if connect {
+        reach(&config)?;
+    }
+    print(format_args!("{}: all is well\n", path.display()))
+}
+
+/// Opens and closes a connection to the server, and resolves the collector's name: no more, for
+/// whoever logs in under the agent's replica id ends the agent's own connection.
+fn reach(config: &Config) -> Result<(), Failure> {
+    let wait = config.uplink.dial_timeout;
+    match &config.source {
+        Source::Live(live) => match &live.address {
+            Address::Socket(path) => UnixStream::connect(path)
+                .map(drop)
+                .map_err(|e| Failure::runtime(format!("source: {}: {e}", path.display())))?,
+            Address::Tcp { host, port } => dial(host, *port, wait)
+                .map_err(|e| Failure::runtime(format!("source: {host}, port {port}: {e}")))?,
+        },
+        Source::Files(_) => {}
+    }
+    let (host, port) = (config.uplink.host.as_str(), config.uplink.port);
+    (host, port)
+        .to_socket_addrs()
+        .map(drop)
+        .map_err(|e| Failure::runtime(format!("uplink: {host}: {e}")))
+}
+
+/// Any of a host's addresses will do; the last one's failure is told.
+fn dial(host: &str, port: u16, wait: Duration) -> io::Result<()> {
+    let mut result = Err(io::Error::new(io::ErrorKind::NotFound, "has no address"));
+    for address in (host, port).to_socket_addrs()? {
+        result = TcpStream::connect_timeout(&address, wait).map(drop);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn status(place: Place, json: bool) -> Result<(), Failure> {
+    let state_dir = match place {
+        Place::StateDir(path) => path,
+        Place::Config(path) => load(&path)?.state_dir,
+    };
+    let status = socket::query(&state_dir.join(socket::FILE_NAME)).map_err(Failure::runtime)?;
+    if json {
+        let json = serde_json::to_string_pretty(&status).map_err(Failure::runtime)?;
+        print(format_args!("{json}\n"))?;
+    } else {
+        print(&status)?;
+    }
+    if status.healthy { Ok(()) } else { Err(Failure::runtime("the agent is not healthy")) }
+}

@@ -1,0 +1,185 @@
+//! The edge's command line, as data.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+
+/// What the user wants.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Command {
+    Help,
+    Version,
+    Agent { config: PathBuf },
+    Decode(Decode),
+    Check { config: PathBuf, connect: bool },
+    Status { place: Place, json: bool },
+}
+
+/// `rivulet decode`.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Decode {
+    pub(crate) format: Format,
+    pub(crate) stats: bool,
+    /// At least one.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// How `rivulet decode` prints a change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Format {
+    Debezium,
+    Text,
+}
+
+/// Where to look for a running agent.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Place {
+    Config(PathBuf),
+    StateDir(PathBuf),
+}
+
+/// Reads the arguments after the program's name.
+pub(crate) fn parse(
+    args: impl IntoIterator<Item = impl Into<OsString>>,
+) -> Result<Command, lexopt::Error> {
+    let mut parser = lexopt::Parser::from_args(args);
+    match parser.next()? {
+        None => Err("a command is missing".into()),
+        Some(Short('h') | Long("help")) => Ok(Command::Help),
+        Some(Short('V') | Long("version")) => Ok(Command::Version),
+        Some(Value(command)) => match command.to_str() {
+            Some("agent") => agent(&mut parser),
+            Some("decode") => decode(&mut parser),
+            Some("check") => check(&mut parser),
+            Some("status") => status(&mut parser),
+            Some("help") => Ok(Command::Help),
+            _ => Err(format!("{command:?} is not a command").into()),
+        },
+        Some(other) => Err(other.unexpected()),
+    }
+}
+
+fn agent(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut config = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('c') | Long("config") => config = Some(parser.value()?.into()),
+            Short('h') | Long("help") => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Agent { config: config.ok_or("--config FILE is missing")? })
+}
+
+fn decode(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut decode = Decode { format: Format::Debezium, stats: false, files: Vec::new() };
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('f') | Long("format") => {
+                decode.format = parser.value()?.parse_with(|word| match word {
+                    "debezium" => Ok(Format::Debezium),
+                    "text" => Ok(Format::Text),
+                    _ => Err("must be debezium or text"),
+                })?;
+            }
+            Long("stats") => decode.stats = true,
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Value(file) => decode.files.push(file.into()),
+            other => return Err(other.unexpected()),
+        }
+    }
+    if decode.files.is_empty() {
+        return Err("decode: FILE is missing".into());
+    }
+    Ok(Command::Decode(decode))
+}
+
+fn check(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let (mut config, mut connect) = (None, false);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('c') | Long("config") => config = Some(parser.value()?.into()),
+            Long("connect") => connect = true,
+            Short('h') | Long("help") => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Check { config: config.ok_or("--config FILE is missing")?, connect })
+}
+
+fn status(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let (mut place, mut json) = (None, false);
+    while let Some(arg) = parser.next()? {
+        let new = match arg {
+            Short('c') | Long("config") => Place::Config(parser.value()?.into()),
+            Long("state-dir") => Place::StateDir(parser.value()?.into()),
+            Long("json") => {
+                json = true;
+                continue;
+            }
+            Short('h') | Long("help") => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        };
+        if place.replace(new).is_some() {
+            return Err("--config and --state-dir: one of them, once".into());
+        }
+    }
+    let place = place.unwrap_or_else(|| Place::StateDir("/var/lib/rivulet".into()));
+    Ok(Command::Status { place, json })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_command_is_understood() {
+        assert_eq!(line("--help"), Ok(Command::Help));
+        assert_eq!(line("agent --help"), Ok(Command::Help));
+        assert_eq!(line("-V"), Ok(Command::Version));
+        assert_eq!(line("agent --config a.toml"), Ok(Command::Agent { config: "a.toml".into() }));
+        assert_eq!(
+            line("check -c a.toml --connect"),
+            Ok(Command::Check { config: "a.toml".into(), connect: true })
+        );
+        assert_eq!(
+            line("decode --stats --format=text binlog.000001 binlog.000002"),
+            Ok(Command::Decode(Decode {
+                format: Format::Text,
+                stats: true,
+                files: vec!["binlog.000001".into(), "binlog.000002".into()],
+            }))
+        );
+        assert_eq!(
+            line("status --json"),
+            Ok(Command::Status { place: Place::StateDir("/var/lib/rivulet".into()), json: true })
+        );
+        assert_eq!(
+            line("status --config a.toml"),
+            Ok(Command::Status { place: Place::Config("a.toml".into()), json: false })
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        let mistakes = [
+            ("", "a command is missing"),
+            ("agnet", "\"agnet\" is not a command"),
+            ("agent", "--config FILE is missing"),
+            ("agent --config", "missing argument for option '--config'"),
+            ("agent --config a b", "unexpected argument \"b\""),
+            ("decode", "decode: FILE is missing"),
+            ("status --config a --state-dir b", "--config and --state-dir: one of them, once"),
+            ("check --colour", "invalid option '--colour'"),
+        ];
+        for (wrong, why) in mistakes {
+            assert_eq!(line(wrong), Err(why.to_owned()), "{wrong}");
+        }
+        assert!(line("decode --format xml f").unwrap_err().contains("must be debezium or text"));
+    }
+}

@@ -1,0 +1,356 @@
+//! The settings of the centre.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::reader::{self, Section};
+use super::value::{choice, duration, file_stem, integer, listen, name, path, size};
+use super::{Log, Problem};
+
+/// All that the collector is told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// Where the collector keeps what must outlive it.
+    pub data_dir: PathBuf,
+    /// Whose agents may connect.
+    pub tenant: String,
+    /// Where and how agents connect.
+    pub listen: Listen,
+    /// The durable record of all batches.
+    pub journal: Journal,
+    /// Where changes go.
+    pub sinks: Vec<Sink>,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// Where and how agents connect.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listen {
+    /// The UDP address for MQTT over QUIC.
+    pub quic: SocketAddr,
+    /// Who must have signed the agents' certificates (PEM).
+    pub ca: PathBuf,
+    /// The collector's certificate and what leads to its signer (PEM).
+    pub certificate: PathBuf,
+    /// The certificate's key (PEM).
+    pub key: PathBuf,
+    /// Connections at the same time.
+    pub connections_max: u32,
+    /// The largest packet that an agent may send.
+    pub packet_bytes_max: u64,
+    /// After how much silence a connection counts as dead.
+    pub idle_timeout: Duration,
+}
+
+/// The durable record of all batches.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Journal {
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// Above this many bytes the oldest batches that every sink has are forgotten.
+    pub bytes_max: u64,
+    /// Batches that every sink has are forgotten at this age.
+    pub age_max: Duration,
+}
+
+/// Where changes go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sink {
+    /// Its name, unique, of letters, digits, `-` and `_`: the cursor and the files carry it.
+    pub name: String,
+    /// What it is.
+    pub kind: SinkKind,
+    /// How a change is written.
+    pub format: Format,
+    /// How a DECIMAL is written.
+    pub decimal: Decimal,
+    /// How a BIGINT UNSIGNED is written.
+    pub bigint_unsigned: BigintUnsigned,
+    /// How a date is written that no calendar has.
+    pub zero_date: ZeroDate,
+    /// How bytes are written of which the log does not say whether they are text.
+    pub unknown_text: UnknownText,
+}
+
+/// What a sink is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SinkKind {
+    /// One line per change to the standard output.
+    Stdout,
+    /// One line per change to files.
+    File {
+        /// Where the files are; it must exist.
+        directory: PathBuf,
+        /// A new file is begun at this size.
+        bytes_max: u64,
+    },
+}
+
+/// How a change is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    /// Debezium's envelope as JSON, without schemas.
+    Debezium,
+}
+
+/// How a DECIMAL is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Decimal {
+    /// The unscaled integer's bytes in base64, as Debezium does by default.
+    Precise,
+    /// Its digits as text.
+    String,
+    /// A JSON number with all its digits, which readers may round.
+    Double,
+}
+
+/// How a BIGINT UNSIGNED is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BigintUnsigned {
+    /// A number, also above 2^63-1.
+    Number,
+    /// Its digits as text.
+    String,
+}
+
+/// How a date is written that no calendar has, such as `0000-00-00`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ZeroDate {
+    /// `null` where the column allows it, else 1970-01-01, as Debezium does.
+    NullOrEpoch,
+    /// `null`.
+    Null,
+    /// As the server shows it.
+    String,
+}
+
+/// How bytes are written of which the log does not say whether they are text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UnknownText {
+    /// Base64: nothing is guessed.
+    Base64,
+    /// As text where they happen to be UTF-8, else base64.
+    Utf8,
+}
+
+impl Config {
+    /// Reads a configuration; `env` looks up an environment variable, for the sinks that have
+    /// a password.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn parse(text: &str, _env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<Problem>> {
+        reader::read(text, config)
+    }
+}
+
+fn config(mut root: Section<'_>) -> Config {
+    let data_dir = root.optional("data_dir", path, PathBuf::from("/var/lib/rivulet-collector"));
+    let mut log = root.section("log");
+    let config = Config {
+        tenant: root.optional("tenant", name, "default".to_owned()),
+        listen: listener(root.section("listen")),
+        journal: journal(root.section("journal"), data_dir.join("journal.db")),
+        sinks: sinks(root.sections("sink")),
+        log: Log::read(&mut log),
+        data_dir,
+    };
+    log.finish();
+    root.finish();
+    config
+}
+
+fn listener(mut section: Section<'_>) -> Listen {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 14567));
+    let listen = Listen {
+        quic: section.optional("quic", listen, any),
+        ca: section.required("ca", path),
+        certificate: section.required("certificate", path),
+        key: section.required("key", path),
+        connections_max: section.optional("connections_max", integer(1..=100_000), 1000),
+        packet_bytes_max: section.optional("packet_bytes_max", size(64 * KIB..=64 * MIB), MIB),
+        idle_timeout: section.optional("idle_timeout", duration(s(3)..=s(300)), s(15)),
+    };
+    section.finish();
+    listen
+}
+
+fn journal(mut section: Section<'_>, default_path: PathBuf) -> Journal {
+    let journal = Journal {
+        path: section.optional("path", path, default_path),
+        bytes_max: section.optional("bytes_max", size(16 * MIB..=16 * MIB * MIB), 10 << 30),
+        age_max: section.optional("age_max", duration(s(60)..=s(3650 * DAY_S)), s(7 * DAY_S)),
+    };
+    section.finish();
+    journal
+}
+
+fn sinks(sections: Vec<Section<'_>>) -> Vec<Sink> {
+    let mut sinks: Vec<Sink> = Vec::new();
+    for mut section in sections {
+        let line = section.line_of("name");
+        let sink = sink(&mut section);
+        if sinks.iter().any(|other| other.name == sink.name && !sink.name.is_empty()) {
+            let text = format!("`sink.name` is \"{}\", which another sink has already", sink.name);
+            section.complain(line, text);
+        }
+        section.finish();
+        sinks.push(sink);
+    }
+    sinks
+}
+
+fn sink(section: &mut Section<'_>) -> Sink {
+    let decimals =
+        [("precise", Decimal::Precise), ("string", Decimal::String), ("double", Decimal::Double)];
+    let bigints = [("number", BigintUnsigned::Number), ("string", BigintUnsigned::String)];
+    let zero_dates = [
+        ("null-or-epoch", ZeroDate::NullOrEpoch),
+        ("null", ZeroDate::Null),
+        ("string", ZeroDate::String),
+    ];
+    let unknown_texts = [("base64", UnknownText::Base64), ("utf8", UnknownText::Utf8)];
+    if !section.has("kind") {
+        section.missing("kind", "");
+    }
+    let kinds = choice([("stdout", Some(false)), ("file", Some(true))]);
+    Sink {
+        name: section.required("name", file_stem),
+        kind: match section.optional("kind", kinds, None) {
+            Some(true) => SinkKind::File {
+                directory: section.required("directory", path),
+                bytes_max: section.optional("file_bytes_max", size(64 * KIB..=MIB * MIB), 64 * MIB),
+            },
+            Some(false) => {
+                for key in ["directory", "file_bytes_max"] {
+                    section.refuse(key, "is a setting of `kind = \"file\"`");
+                }
+                SinkKind::Stdout
+            }
+            None => {
+                // What kind it was meant to be is not known: its keys are neither right nor wrong.
+                section.ignore(&["directory", "file_bytes_max"]);
+                SinkKind::Stdout
+            }
+        },
+        format: section.optional(
+            "format",
+            choice([("debezium", Format::Debezium)]),
+            Format::Debezium,
+        ),
+        decimal: section.optional("decimal", choice(decimals), Decimal::Precise),
+        bigint_unsigned: section.optional(
+            "bigint_unsigned",
+            choice(bigints),
+            BigintUnsigned::Number,
+        ),
+        zero_date: section.optional("zero_date", choice(zero_dates), ZeroDate::NullOrEpoch),
+        unknown_text: section.optional("unknown_text", choice(unknown_texts), UnknownText::Base64),
+    }
+}
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const DAY_S: u64 = 86_400;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../configs/collector.toml");
+
+    const LEAST: &str = "[listen]\nca = \"ca.pem\"\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n";
+
+    fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+        Config::parse(text, &|_| None)
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        parse(text).unwrap_err().iter().map(Problem::to_string).collect()
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_with_its_line() {
+        let text = r#"[listen]
+quic = "14567"
+connections_max = 0
+
+[[sink]]
+name = "a"
+kind = "stdout"
+directory = "/tmp"
+
+[[sink]]
+name = "a"
+kind = "file"
+decimal = "exact"
+
+[[sink]]
+name = "b"
+kind = "kafka"
+directory = "/tmp"
+"#;
+        assert_eq!(
+            problems(text),
+            [
+                "line 1: `listen.ca` is missing",
+                "line 1: `listen.certificate` is missing",
+                "line 1: `listen.key` is missing",
+                r#"line 2: `listen.quic` is "14567", must be an address such as "[::]:14567" or "0.0.0.0:14567""#,
+                "line 3: `listen.connections_max` is 0, must be from 1 to 100000",
+                r#"line 8: `sink.directory` is a setting of `kind = "file"`"#,
+                "line 10: `sink.directory` is missing",
+                r#"line 11: `sink.name` is "a", which another sink has already"#,
+                r#"line 13: `sink.decimal` is "exact", must be "precise", "string" or "double""#,
+                r#"line 17: `sink.kind` is "kafka", must be "stdout" or "file""#,
+            ]
+        );
+    }
+
+    #[test]
+    fn sinks_keep_their_order() {
+        let text = format!(
+            "{LEAST}[[sink]]\nname = \"b\"\nkind = \"stdout\"\n\
+             [[sink]]\nname = \"a\"\nkind = \"file\"\ndirectory = \"out\"\n"
+        );
+        let sinks = parse(&text).unwrap().sinks;
+        let names: Vec<&str> = sinks.iter().map(|sink| sink.name.as_str()).collect();
+        assert_eq!(names, ["b", "a"]);
+        let file = SinkKind::File { directory: "out".into(), bytes_max: 64 * MIB };
+        assert_eq!(sinks[1].kind, file);
+    }
+
+    #[test]
+    fn a_sink_is_written_as_a_list() {
+        assert_eq!(
+            problems(&format!("{LEAST}[sink]\nname = \"a\"\n")),
+            ["line 5: `sink` must be written `[[sink]]`"]
+        );
+    }
+
+    #[test]
+    fn the_sample_shows_the_defaults() {
+        let bare = parse(SAMPLE).unwrap();
+        let full = super::super::uncommented(SAMPLE);
+        assert!(full.contains("\nconnections_max = 1000\n"));
+        assert_eq!(bare, parse(&full).unwrap());
+        assert_eq!(bare.sinks.len(), 1);
+    }
+
+    #[test]
+    fn the_sample_names_every_key() {
+        let keys = ["data_dir", "tenant", "quic", "ca", "certificate", "key", "connections_max"];
+        let more = ["packet_bytes_max", "idle_timeout", "path", "bytes_max", "age_max", "name"];
+        let rest =
+            ["kind", "directory", "file_bytes_max", "format", "decimal", "zero_date", "level"];
+        for key in [&keys[..], &more, &rest].concat() {
+            assert!(SAMPLE.contains(&format!("{key} = ")), "{key}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Figures that several threads move and anybody reads.
+//!
+//! Nothing here waits: counters are relaxed atomics, and the two texts lie under locks that are held
+//! for a copy. What must be told apart by age is kept as time since the start on the monotonic
+//! clock, so that a changed wall clock makes nobody ill or well.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use super::health;
+use super::status::{Batches, Buffer, Link, Source, State, Status};
+
+/// All figures of one agent.
+#[derive(Debug)]
+pub struct Counters {
+    started: Instant,
+    /// Binlog events read.
+    pub events: Counter,
+    /// Transactions read to their commit.
+    pub transactions: Counter,
+    /// Row changes read.
+    pub rows: Counter,
+    /// Batches written to the buffer.
+    pub batches_staged: Counter,
+    /// Batches sent, repetitions included.
+    pub batches_sent: Counter,
+    /// Batches that the collector has made durable.
+    pub batches_acknowledged: Counter,
+    /// Bytes of the batches before compression.
+    pub bytes_raw: Counter,
+    /// Bytes of the batches after compression.
+    pub bytes_compressed: Counter,
+    /// Bytes given to the link, repetitions included.
+    pub bytes_sent: Counter,
+    /// Links that came about after the first.
+    pub reconnects: Counter,
+    /// Batches in the buffer now.
+    pub buffer_batches: Counter,
+    /// Bytes of the buffer's files now.
+    pub buffer_bytes: Counter,
+    /// Their limit.
+    pub buffer_bytes_max: Counter,
+    /// Whether reading pauses because the buffer is full.
+    pub paused: AtomicBool,
+    source: Side,
+    link: Side,
+    last_commit_us: AtomicU64,
+    lag_ms: AtomicU64,
+    position: Mutex<String>,
+    stopped: Mutex<Option<String>>,
+}
+
+/// A number that only grows, or the newest of a measure.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Grows by `more`.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Relaxed);
+    }
+
+    /// Takes a new value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// The value.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// One of the two connections: its state and when it last gave a sign of life.
+#[derive(Debug, Default)]
+struct Side {
+    state: AtomicU8,
+    /// Milliseconds from the start.
+    seen_ms: AtomicU64,
+}
+
+impl Counters {
+    /// All zero, beginning now.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            started: now,
+            events: Counter::default(),
+            transactions: Counter::default(),
+            rows: Counter::default(),
+            batches_staged: Counter::default(),
+            batches_sent: Counter::default(),
+            batches_acknowledged: Counter::default(),
+            bytes_raw: Counter::default(),
+            bytes_compressed: Counter::default(),
+            bytes_sent: Counter::default(),
+            reconnects: Counter::default(),
+            buffer_batches: Counter::default(),
+            buffer_bytes: Counter::default(),
+            buffer_bytes_max: Counter::default(),
+            paused: AtomicBool::new(false),
+            source: Side::default(),
+            link: Side::default(),
+            last_commit_us: AtomicU64::new(0),
+            lag_ms: AtomicU64::new(0),
+            position: Mutex::default(),
+            stopped: Mutex::default(),
+        }
+    }
+
+    /// The source is now in this state.
+    pub fn source_is(&self, state: State, now: Instant) {
+        self.turn(&self.source, state, now);
+    }
+
+    /// The source gave a sign of life: an event, a heartbeat, or a look at the end of a file.
+    pub fn source_seen(&self, now: Instant) {
+        self.source.seen_ms.store(self.since_start_ms(now), Relaxed);
+    }
+
+    /// The link is now in this state.
+    pub fn link_is(&self, state: State, now: Instant) {
+        self.turn(&self.link, state, now);
+    }
+
+    /// The collector acknowledged something, or there is nothing that it could acknowledge.
+    pub fn link_seen(&self, now: Instant) {
+        self.link.seen_ms.store(self.since_start_ms(now), Relaxed);
+    }
+
+    /// A transaction was read to its end.
+    ///
+    /// `commit_us` is when the server committed it and `now_us` the time of this machine, both in
+    /// microseconds since 1970; their distance is the lag.
+    pub fn committed(&self, position: &str, commit_us: u64, now_us: u64) {
+        self.transactions.add(1);
+        self.last_commit_us.store(commit_us, Relaxed);
+        self.lag_ms.store(now_us.saturating_sub(commit_us) / 1000, Relaxed);
+        self.position_is(position);
+    }
+
+    /// Where reading stands.
+    pub fn position_is(&self, position: &str) {
+        let mut text = self.position.lock().expect(NO_PANIC);
+        text.clear();
+        text.push_str(position);
+    }
+
+    /// The agent stopped reading because going on would lose or falsify data; `None` if it goes on.
+    pub fn stopped_by(&self, reason: Option<String>) {
+        *self.stopped.lock().expect(NO_PANIC) = reason;
+    }
+
+    /// This moment.
+    pub fn status(&self, agent: &str, now: Instant) -> Status {
+        let now_ms = self.since_start_ms(now);
+        let age_ms = |side: &Side| now_ms.saturating_sub(side.seen_ms.load(Relaxed));
+        let mut status = Status {
+            agent: agent.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_ms: now_ms,
+            healthy: false,
+            reasons: Vec::new(),
+            stopped: self.stopped.lock().expect(NO_PANIC).clone(),
+            source: Source {
+                state: State::of(self.source.state.load(Relaxed)),
+                silent_ms: age_ms(&self.source),
+                position: self.position.lock().expect(NO_PANIC).clone(),
+                events: self.events.value(),
+                transactions: self.transactions.value(),
+                rows: self.rows.value(),
+                last_commit_us: self.last_commit_us.load(Relaxed),
+                lag_ms: self.lag_ms.load(Relaxed),
+            },
+            batches: Batches {
+                staged: self.batches_staged.value(),
+                sent: self.batches_sent.value(),
+                acknowledged: self.batches_acknowledged.value(),
+                bytes_raw: self.bytes_raw.value(),
+                bytes_compressed: self.bytes_compressed.value(),
+                bytes_sent: self.bytes_sent.value(),
+            },
+            buffer: Buffer {
+                batches: self.buffer_batches.value(),
+                bytes: self.buffer_bytes.value(),
+                bytes_max: self.buffer_bytes_max.value(),
+                paused: self.paused.load(Relaxed),
+            },
+            link: Link {
+                state: State::of(self.link.state.load(Relaxed)),
+                silent_ms: age_ms(&self.link),
+                reconnects: self.reconnects.value(),
+            },
+        };
+        status.reasons = health::reasons(&status);
+        status.healthy = status.reasons.is_empty();
+        status
+    }
+
+    /// A change of state counts as a sign of life only when a connection comes about: trying
+    /// again and again is no progress.
+    fn turn(&self, side: &Side, state: State, now: Instant) {
+        side.state.store(state as u8, Relaxed);
+        if matches!(state, State::Connected | State::Finished) {
+            side.seen_ms.store(self.since_start_ms(now), Relaxed);
+        }
+    }
+
+    fn since_start_ms(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.started);
+        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+const NO_PANIC: &str = "no one panics while copying a text";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_counted_is_what_is_read() {
+        let start = Instant::now();
+        let counters = Counters::new(start);
+        counters.events.add(5);
+        counters.events.add(7);
+        counters.source_is(State::Connected, start + Duration::from_secs(1));
+        counters.committed("binlog.000042:1337", 5_000_000, 5_250_000);
+        let status = counters.status("edge-17", start + Duration::from_secs(3));
+        assert_eq!(status.source.events, 12);
+        assert_eq!(status.source.transactions, 1);
+        assert_eq!(status.source.lag_ms, 250);
+        assert_eq!(status.source.position, "binlog.000042:1337");
+        assert_eq!((status.uptime_ms, status.source.silent_ms), (3000, 2000));
+    }
+
+    #[test]
+    fn a_commit_from_the_future_has_no_lag() {
+        let counters = Counters::new(Instant::now());
+        counters.committed("binlog.000001:4", 9_000_000, 1_000_000);
+        assert_eq!(counters.status("a", Instant::now()).source.lag_ms, 0);
+    }
+
+    #[test]
+    fn trying_to_connect_is_no_sign_of_life() {
+        let start = Instant::now();
+        let counters = Counters::new(start);
+        let later = start + Duration::from_secs(50);
+        counters.source_is(State::Connecting, later);
+        assert_eq!(counters.status("a", later).source.silent_ms, 50_000);
+        counters.source_is(State::Connected, later);
+        assert_eq!(counters.status("a", later).source.silent_ms, 0);
+    }
+}

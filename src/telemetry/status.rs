@@ -1,0 +1,274 @@
+//! One moment of an agent, as `rivulet status` shows it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::logger::tame;
+use super::utc;
+
+/// One moment of an agent. Its JSON is this structure, field by field.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent's name.
+    pub agent: String,
+    /// The program's version.
+    pub version: String,
+    /// Since the start.
+    pub uptime_ms: u64,
+    /// Whether there is progress.
+    pub healthy: bool,
+    /// If not, why.
+    pub reasons: Vec<String>,
+    /// Why nothing more is read, if going on would lose or falsify data.
+    pub stopped: Option<String>,
+    /// What was read.
+    pub source: Source,
+    /// What became of it.
+    pub batches: Batches,
+    /// What waits.
+    pub buffer: Buffer,
+    /// How it leaves.
+    pub link: Link,
+}
+
+/// What was read.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// The connection.
+    pub state: State,
+    /// Since the last sign of life; since the start if there was none.
+    pub silent_ms: u64,
+    /// Where reading stands, `file:offset`; empty before the first transaction.
+    pub position: String,
+    /// Binlog events read.
+    pub events: u64,
+    /// Transactions read.
+    pub transactions: u64,
+    /// Row changes read.
+    pub rows: u64,
+    /// When the last transaction was committed, microseconds since 1970; 0 if there was none.
+    pub last_commit_us: u64,
+    /// How old it was when it was read.
+    pub lag_ms: u64,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Batches {
+    /// Written to the buffer.
+    pub staged: u64,
+    /// Sent, repetitions included.
+    pub sent: u64,
+    /// Durable at the collector.
+    pub acknowledged: u64,
+    /// Before compression.
+    pub bytes_raw: u64,
+    /// After compression.
+    pub bytes_compressed: u64,
+    /// Given to the link, repetitions included.
+    pub bytes_sent: u64,
+}
+
+/// What waits.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Batches that the collector does not yet have.
+    pub batches: u64,
+    /// Of the buffer's files.
+    pub bytes: u64,
+    /// Their limit.
+    pub bytes_max: u64,
+    /// Whether reading pauses because the buffer is full.
+    pub paused: bool,
+}
+
+/// How it leaves.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// The connection.
+    pub state: State,
+    /// Since the collector last acknowledged something, or the link came about; since the start
+    /// if there was neither.
+    pub silent_ms: u64,
+    /// Connections after the first.
+    pub reconnects: u64,
+}
+
+/// The state of a connection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Not begun.
+    #[default]
+    Off = 0,
+    /// Being made, or waiting for the next attempt.
+    Connecting = 1,
+    /// There.
+    Connected = 2,
+    /// All was read, and there will be no more.
+    Finished = 3,
+}
+
+impl State {
+    /// The state of a number that was a state.
+    pub(super) fn of(number: u8) -> Self {
+        match number {
+            1 => Self::Connecting,
+            2 => Self::Connected,
+            3 => Self::Finished,
+            _ => Self::Off,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Finished => "finished",
+        })
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, batches, buffer, link, .. } = self;
+        let health = if self.healthy { "healthy" } else { "NOT HEALTHY" };
+        let up = Span(self.uptime_ms);
+        let (agent, version) = (tame(&self.agent), tame(&self.version));
+        writeln!(f, "agent     {agent}, rivulet {version}, up {up}: {health}")?;
+        for reason in &self.reasons {
+            writeln!(f, "          - {}", tame(reason))?;
+        }
+        let position = if source.position.is_empty() { "-" } else { &tame(&source.position) };
+        writeln!(
+            f,
+            "source    {}, heard {} ago, at {position}",
+            source.state,
+            Span(source.silent_ms)
+        )?;
+        let (transactions, rows) = (source.transactions, source.rows);
+        writeln!(
+            f,
+            "read      {transactions} transactions, {rows} rows, {} events",
+            source.events
+        )?;
+        if source.last_commit_us > 0 {
+            let (commit, lag) = (utc::text(source.last_commit_us), Span(source.lag_ms));
+            writeln!(f, "          last commit {commit}, read {lag} later")?;
+        }
+        writeln!(
+            f,
+            "batches   {} staged, {} sent, {} acknowledged",
+            batches.staged, batches.sent, batches.acknowledged
+        )?;
+        writeln!(
+            f,
+            "bytes     {} raw, {} compressed, {} sent",
+            batches.bytes_raw, batches.bytes_compressed, batches.bytes_sent
+        )?;
+        let paused = if buffer.paused { "; reading pauses" } else { "" };
+        writeln!(
+            f,
+            "buffer    {} batches wait, {} of {} bytes{paused}",
+            buffer.batches, buffer.bytes, buffer.bytes_max
+        )?;
+        let (seen, reconnects) = (Span(link.silent_ms), link.reconnects);
+        writeln!(f, "link      {}, heard {seen} ago, {reconnects} reconnects", link.state)
+    }
+}
+
+/// Milliseconds, shown in the unit that suits them.
+struct Span(u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1000;
+        match seconds {
+            0..10 => write!(f, "{} ms", self.0),
+            10..600 => write!(f, "{seconds} s"),
+            600..36_000 => write!(f, "{} min", seconds / 60),
+            36_000..864_000 => write!(f, "{} h", seconds / 3600),
+            _ => write!(f, "{} d", seconds / 86_400),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        Status {
+            agent: "edge-17".to_owned(),
+            version: "0.1.0".to_owned(),
+            uptime_ms: 7_200_000,
+            healthy: false,
+            reasons: vec!["link: down for 75 s".to_owned()],
+            stopped: None,
+            source: Source {
+                state: State::Connected,
+                silent_ms: 120,
+                position: "binlog.000042:1337".to_owned(),
+                events: 400,
+                transactions: 100,
+                rows: 200,
+                last_commit_us: 1_795_257_314_123_000,
+                lag_ms: 3,
+            },
+            batches: Batches {
+                staged: 9,
+                sent: 8,
+                acknowledged: 7,
+                bytes_raw: 6000,
+                bytes_compressed: 500,
+                bytes_sent: 450,
+            },
+            buffer: Buffer { batches: 2, bytes: 4096, bytes_max: 1 << 29, paused: false },
+            link: Link { state: State::Connecting, silent_ms: 75_000, reconnects: 4 },
+        }
+    }
+
+    #[test]
+    fn json_brings_back_what_was_written() {
+        let json = serde_json::to_string(&status()).unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status());
+        assert!(json.contains(r#""source":{"state":"connected","silent_ms":120,"#), "{json}");
+    }
+
+    #[test]
+    fn text_is_for_people() {
+        assert_eq!(
+            status().to_string(),
+            "\
+agent     edge-17, rivulet 0.1.0, up 120 min: NOT HEALTHY
+          - link: down for 75 s
+source    connected, heard 120 ms ago, at binlog.000042:1337
+read      100 transactions, 200 rows, 400 events
+          last commit 2026-11-21T10:35:14.123Z, read 3 ms later
+batches   9 staged, 8 sent, 7 acknowledged
+bytes     6000 raw, 500 compressed, 450 sent
+buffer    2 batches wait, 4096 of 536870912 bytes
+link      connecting, heard 75 s ago, 4 reconnects
+"
+        );
+    }
+
+    #[test]
+    fn a_reason_cannot_forge_a_line() {
+        let mut status = status();
+        status.reasons = vec!["no\nlink      connected\u{1b}[2J".to_owned()];
+        let text = status.to_string();
+        assert!(text.contains("- no\\nlink      connected\\u{1b}[2J\n"), "{text}");
+    }
+
+    #[test]
+    fn a_state_survives_as_a_number() {
+        for state in [State::Off, State::Connecting, State::Connected, State::Finished] {
+            assert_eq!(State::of(state as u8), state);
+        }
+    }
+}
