@@ -11,7 +11,21 @@
 //! Formats are those of `sql/log_event.h` and `libs/mysql/binlog/event/` (MySQL) and of
 //! `sql/log_event.h` (MariaDB).
 
+#![warn(clippy::indexing_slicing)]
+
+pub mod decoder;
+pub mod event;
+pub mod format;
+pub mod frame;
+pub mod gtid;
+pub mod header;
+pub mod query;
+pub mod reader;
 pub mod rows;
+pub mod statement;
 pub mod table;
+pub mod table_map;
+pub mod transaction;
 #[cfg(feature = "decode")]
 pub mod value;
+pub mod width;

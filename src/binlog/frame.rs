@@ -1,0 +1,273 @@
+//! A binlog file's bytes, in any portions → whole events.
+//!
+//! ```text
+//!  fe 62 69 6e | event | event | …         event = header of 19 bytes (length at +9), body, checksum
+//! ```
+//!
+//! What is held is the part of one event that has arrived, plus what the caller pushed and did not
+//! yet take out. No byte is moved more than once on average, whatever the portions.
+
+use std::fmt;
+
+use super::header::HEADER_LEN;
+
+/// The first four bytes of a binlog file.
+pub const MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];
+/// The first four bytes of a file that MySQL encrypted.
+const MAGIC_ENCRYPTED: [u8; 4] = [0xfd, b'b', b'i', b'n'];
+
+/// The largest event that is accepted by default, in bytes: the servers' largest packet, 1 GiB,
+/// and a header.
+pub const EVENT_BYTES_MAX: u32 = (1 << 30) + HEADER_LEN as u32;
+
+/// Buffers beyond this are given back once the large event in them has been taken out.
+const KEEP_BYTES: usize = 256 << 10;
+
+/// Cuts a file's bytes into events.
+#[derive(Clone, Debug)]
+pub struct Framer {
+    buffer: Vec<u8>,
+    /// Where the bytes that are not yet taken out start in `buffer`.
+    start: usize,
+    /// Where they start in the file.
+    offset: u64,
+    event_bytes_max: u32,
+    magic_seen: bool,
+}
+
+/// One whole event.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Frame<'a> {
+    /// Where it starts in the file.
+    pub offset: u64,
+    /// Header, body and checksum.
+    pub bytes: &'a [u8],
+}
+
+impl Default for Framer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Framer {
+    /// Expects a file from its first byte on.
+    pub fn new() -> Self {
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            offset: 0,
+            event_bytes_max: EVENT_BYTES_MAX,
+            magic_seen: false,
+        }
+    }
+
+    /// Expects a file from `offset` on, where an event must start; from 0 on it expects the magic.
+    pub fn resume(offset: u64) -> Self {
+        Self { offset, magic_seen: offset > 0, ..Self::new() }
+    }
+
+    /// The same, with another limit for the bytes of an event.
+    #[must_use]
+    pub fn with_event_bytes_max(mut self, event_bytes_max: u32) -> Self {
+        self.event_bytes_max = event_bytes_max;
+        self
+    }
+
+    /// Where the next event starts in the file.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Bytes held that are not yet taken out: once [`Self::next`] said `None`, those of an
+    /// unfinished event.
+    pub fn pending(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
+    /// Takes the file's next bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        // Move what is left to the front only if that is less than what was taken out before it.
+        if self.start > 0 && self.pending() <= self.start {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            if self.buffer.capacity() > KEEP_BYTES && self.buffer.len() < KEEP_BYTES / 2 {
+                self.buffer.shrink_to(KEEP_BYTES);
+            }
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next event, if all of it has arrived.
+    ///
+    /// Fails if the file is not a binlog or if a length cannot be right; the same again if called again.
+    #[expect(clippy::should_implement_trait, reason = "the event borrows from the framer")]
+    pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        if !self.magic_seen && !self.take_magic()? {
+            return Ok(None);
+        }
+        let held = self.buffer.get(self.start..).unwrap_or_default();
+        let Some(length) = held.get(9..HEADER_LEN).and_then(|bytes| bytes.first_chunk()) else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*length);
+        if length < HEADER_LEN as u32 || length > self.event_bytes_max {
+            let length_max = self.event_bytes_max;
+            return Err(FrameError::Length { offset: self.offset, length, length_max });
+        }
+        let Some(bytes) = held.get(..length as usize) else { return Ok(None) };
+        let offset = self.offset;
+        self.start += bytes.len();
+        self.offset += u64::from(length);
+        Ok(Some(Frame { offset, bytes }))
+    }
+
+    fn take_magic(&mut self) -> Result<bool, FrameError> {
+        let held = self.buffer.get(self.start..).unwrap_or_default();
+        let Some(magic) = held.first_chunk() else { return Ok(false) };
+        match *magic {
+            MAGIC => {}
+            MAGIC_ENCRYPTED => return Err(FrameError::Encrypted),
+            magic => return Err(FrameError::Magic { magic }),
+        }
+        self.magic_seen = true;
+        self.start += MAGIC.len();
+        self.offset += MAGIC.len() as u64;
+        Ok(true)
+    }
+}
+
+/// A file that cannot be cut into events.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FrameError {
+    /// Not a binlog.
+    Magic {
+        /// What it begins with.
+        magic: [u8; 4],
+    },
+    /// A binlog that MySQL encrypted.
+    Encrypted,
+    /// An event that claims fewer bytes than a header has, or more than the limit.
+    Length {
+        /// Where it starts in the file.
+        offset: u64,
+        /// What it claims.
+        length: u32,
+        /// The limit.
+        length_max: u32,
+    },
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Magic { magic: [a, b, c, d] } => {
+                write!(f, "not a binlog: it begins with {a:02x} {b:02x} {c:02x} {d:02x}")
+            }
+            Self::Encrypted => f.write_str(
+                "the file is encrypted: only its server can read it, so read through the server",
+            ),
+            Self::Length { offset, length, length_max } => write!(
+                f,
+                "the event at {offset} claims {length} bytes; possible are {HEADER_LEN} to {length_max}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(len: usize, fill: u8) -> Vec<u8> {
+        let mut bytes = vec![fill; len];
+        bytes[9..13].copy_from_slice(&u32::try_from(len).unwrap().to_le_bytes());
+        bytes
+    }
+
+    fn file(lens: &[usize]) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        for (index, len) in lens.iter().enumerate() {
+            bytes.extend(event(*len, index as u8));
+        }
+        bytes
+    }
+
+    #[test]
+    fn portions_make_no_difference() {
+        let lens = [19, 40, 19, 5000, 21];
+        let whole = file(&lens);
+        for portion in [1, 2, 7, 18, 19, 20, 1000, whole.len()] {
+            let mut framer = Framer::new();
+            let (mut seen, mut offset) = (Vec::new(), 4);
+            for part in whole.chunks(portion) {
+                framer.push(part);
+                while let Some(frame) = framer.next().unwrap() {
+                    assert_eq!(frame.offset, offset);
+                    offset += frame.bytes.len() as u64;
+                    seen.push(frame.bytes.len());
+                }
+            }
+            assert_eq!(seen, lens, "portions of {portion}");
+            assert_eq!((framer.pending(), framer.offset()), (0, whole.len() as u64));
+        }
+    }
+
+    #[test]
+    fn a_torn_end_is_pending() {
+        let mut whole = file(&[30, 30]);
+        whole.truncate(4 + 30 + 11);
+        let mut framer = Framer::new();
+        framer.push(&whole);
+        assert!(framer.next().unwrap().is_some());
+        assert_eq!(framer.next(), Ok(None));
+        assert_eq!((framer.pending(), framer.offset()), (11, 34));
+    }
+
+    #[test]
+    fn a_file_is_read_on_from_its_middle() {
+        let whole = file(&[30, 40]);
+        let mut framer = Framer::resume(34);
+        framer.push(&whole[34..]);
+        assert_eq!(framer.next().unwrap().unwrap().offset, 34);
+        assert_eq!(framer.offset(), 74);
+    }
+
+    #[test]
+    fn what_is_no_binlog_is_refused() {
+        let mut framer = Framer::new();
+        framer.push(&[0xfd, b'b', b'i', b'n']);
+        assert!(framer.next().unwrap_err().to_string().contains("through the server"));
+        let mut framer = Framer::new();
+        framer.push(b"SQLite");
+        assert!(matches!(framer.next(), Err(FrameError::Magic { .. })));
+    }
+
+    #[test]
+    fn a_length_alone_takes_no_memory() {
+        let mut framer = Framer::resume(4);
+        let mut header = event(19, 0);
+        header[9..13].copy_from_slice(&(1_u32 << 30).to_le_bytes());
+        framer.push(&header);
+        assert_eq!(framer.next(), Ok(None));
+        assert!(framer.buffer.capacity() < 1024);
+        for length in [0, 18, EVENT_BYTES_MAX + 1] {
+            header[9..13].copy_from_slice(&length.to_le_bytes());
+            let mut framer = Framer::resume(4);
+            framer.push(&header);
+            assert!(matches!(framer.next(), Err(FrameError::Length { offset: 4, .. })), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_large_event_does_not_keep_its_memory() {
+        let mut framer = Framer::resume(4);
+        framer.push(&event(4 << 20, 1));
+        assert!(framer.next().unwrap().is_some());
+        framer.push(&event(19, 2));
+        assert!(framer.next().unwrap().is_some());
+        assert!(framer.buffer.capacity() <= 2 * KEEP_BYTES);
+    }
+}

@@ -1,0 +1,326 @@
+//! The events that name transactions: GTID events of both servers and the sets at a file's start.
+//!
+//! Sources: `libs/mysql/binlog/event/control_events.cpp` and `libs/mysql/serialization/readme.md`
+//! (MySQL), `Gtid_log_event` and `Gtid_list_log_event` in `sql/log_event.cc` (MariaDB).
+
+use super::header::Header;
+use super::reader::{DecodeError, Reader, Reason};
+use crate::position::{Gtid, GtidSet, Uuid};
+
+/// MySQL's GTID, GTID_TAGGED and ANONYMOUS_GTID.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GtidEvent<'a> {
+    /// Bit 0: the transaction may hold statements, not only rows.
+    pub flags: u8,
+    /// The server that first committed it; zeros if anonymous.
+    pub uuid: Uuid,
+    /// Empty for none.
+    pub tag: &'a str,
+    /// 1 and up; 0 if anonymous.
+    pub number: u64,
+    /// The commit that this one depends on, within the file.
+    pub last_committed: i64,
+    /// The commit's number within the file.
+    pub sequence_number: i64,
+    /// When it was committed on the server whose log this is, microseconds since 1970 in UTC.
+    /// MySQL 8.0.1 and up.
+    pub immediate_commit_us: Option<u64>,
+    /// When it was committed on the server that it first ran on.
+    pub original_commit_us: Option<u64>,
+    /// Bytes of all its events, this one included. MySQL 8.0.2 and up.
+    pub transaction_length: Option<u64>,
+}
+
+impl GtidEvent<'_> {
+    /// The identifier as other rooms have it.
+    pub fn gtid(&self) -> Gtid {
+        Gtid::Mysql { uuid: self.uuid, tag: self.tag.to_owned(), number: self.number }
+    }
+}
+
+/// The transaction has a group commit's id.
+const MARIA_GROUP_COMMIT: u8 = 0x02;
+const MARIA_XA: u8 = MariadbGtid::PREPARED_XA | MariadbGtid::COMPLETED_XA;
+/// `FL_COMMIT_ALTER_E1` and `FL_ROLLBACK_ALTER_E1`.
+const MARIA_EXTRA_ALTER_ENDS: u8 = 0x04 | 0x08;
+/// `FL_EXTRA_MULTI_ENGINE_E1`.
+const MARIA_EXTRA_ENGINES: u8 = 0x01;
+/// `FL_EXTRA_THREAD_ID`.
+const MARIA_EXTRA_THREAD: u8 = 0x10;
+
+/// MariaDB's GTID, which begins a transaction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MariadbGtid {
+    /// The replication domain.
+    pub domain: u32,
+    /// The header's server id.
+    pub server: u32,
+    /// 1 and up.
+    pub sequence: u64,
+    /// `FL_…` of `sql/log_event.h`.
+    pub flags: u8,
+    /// Shared by transactions that were committed together.
+    pub commit_id: Option<u64>,
+    /// The session. MariaDB 11.5 and up.
+    pub thread_id: Option<u32>,
+}
+
+impl MariadbGtid {
+    /// One statement without a commit: DDL, or a statement on a table without transactions.
+    pub const STANDALONE: u8 = 0x01;
+    /// All engines in it have transactions.
+    pub const TRANSACTIONAL: u8 = 0x04;
+    /// DDL.
+    pub const DDL: u8 = 0x20;
+    /// Rows of an XA transaction that is prepared and not yet committed.
+    pub const PREPARED_XA: u8 = 0x40;
+    /// The commit or rollback of a prepared XA transaction.
+    pub const COMPLETED_XA: u8 = 0x80;
+
+    /// Whether a flag is set.
+    pub fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The identifier as other rooms have it.
+    pub fn gtid(&self) -> Gtid {
+        Gtid::Mariadb { domain: self.domain, server: self.server, sequence: self.sequence }
+    }
+
+    pub(super) fn decode(header: &Header, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let sequence = reader.u64("gtid: sequence")?;
+        let domain = reader.u32("gtid: domain")?;
+        let flags = reader.u8("gtid: flags")?;
+        let mut gtid = Self {
+            domain,
+            server: header.server_id,
+            sequence,
+            flags,
+            commit_id: None,
+            thread_id: None,
+        };
+        if gtid.has(MARIA_GROUP_COMMIT) {
+            gtid.commit_id = Some(reader.u64("gtid: commit id")?);
+        }
+        if gtid.has(MARIA_XA) {
+            reader.u32("gtid: XA format")?;
+            let global = reader.u8("gtid: XA gtrid length")?;
+            let branch = reader.u8("gtid: XA bqual length")?;
+            reader.bytes(usize::from(global) + usize::from(branch), "gtid: XA id")?;
+        }
+        if !reader.is_empty() {
+            gtid.decode_extra(reader)?;
+        }
+        // Zeros fill up to the fixed length, or to 4096 bytes where the server renamed a large
+        // transaction's file.
+        reader.rest();
+        Ok(gtid)
+    }
+
+    fn decode_extra(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        let extra = reader.u8("gtid: extra flags")?;
+        if extra & MARIA_EXTRA_ENGINES != 0 {
+            reader.u8("gtid: engines")?;
+        }
+        if extra & MARIA_EXTRA_ALTER_ENDS != 0 {
+            reader.u64("gtid: sequence of START ALTER")?;
+        }
+        if extra & MARIA_EXTRA_THREAD != 0 {
+            self.thread_id = Some(reader.u32("gtid: thread")?);
+        }
+        Ok(())
+    }
+}
+
+/// GTID and ANONYMOUS_GTID.
+pub(super) fn decode_gtid<'a>(reader: &mut Reader<'a>) -> Result<GtidEvent<'a>, DecodeError> {
+    let flags = reader.u8("gtid: flags")?;
+    let uuid = decode_uuid(reader)?;
+    let number = reader.u64("gtid: number")?;
+    let mut event = GtidEvent {
+        flags,
+        uuid,
+        tag: "",
+        number,
+        last_committed: 0,
+        sequence_number: 0,
+        immediate_commit_us: None,
+        original_commit_us: None,
+        transaction_length: None,
+    };
+    // MySQL 5.6 ends here; the byte 2 announces the logical clock, and each release added to it.
+    if reader.is_empty() || reader.u8("gtid: clock type")? != LOGICAL_CLOCK {
+        reader.rest();
+        return Ok(event);
+    }
+    event.last_committed = reader.u64("gtid: last committed")?.cast_signed();
+    event.sequence_number = reader.u64("gtid: sequence number")?.cast_signed();
+    if reader.left() < 7 {
+        reader.rest();
+        return Ok(event);
+    }
+    let immediate = reader.u56("gtid: immediate commit timestamp")?;
+    let original = match immediate & ORIGINAL_FOLLOWS {
+        0 => immediate,
+        _ => reader.u56("gtid: original commit timestamp")?,
+    };
+    event.immediate_commit_us = Some(immediate & !ORIGINAL_FOLLOWS);
+    event.original_commit_us = Some(original);
+    if !reader.is_empty() {
+        event.transaction_length = Some(reader.lenenc("gtid: transaction length")?);
+    }
+    // The servers' versions and the commit group's ticket say nothing about the data.
+    reader.rest();
+    Ok(event)
+}
+
+const LOGICAL_CLOCK: u8 = 2;
+const ORIGINAL_FOLLOWS: u64 = 1 << 55;
+
+/// GTID_TAGGED: numbered fields, in rising order, of `libs/mysql/serialization`.
+pub(super) fn decode_tagged<'a>(reader: &mut Reader<'a>) -> Result<GtidEvent<'a>, DecodeError> {
+    let start = reader.left();
+    let version = reader.varlen("gtid: serialization version")?;
+    if version != 1 {
+        return Err(reader.invalid(version, "gtid: serialization version"));
+    }
+    let size = reader.varlen("gtid: size")?;
+    if size != start as u64 {
+        return Err(reader.invalid(size, "gtid: size"));
+    }
+    let last_needed = reader.varlen("gtid: last field that must be known")?;
+    let mut event = GtidEvent {
+        flags: 0,
+        uuid: Uuid([0; 16]),
+        tag: "",
+        number: 0,
+        last_committed: 0,
+        sequence_number: 0,
+        immediate_commit_us: None,
+        original_commit_us: None,
+        transaction_length: None,
+    };
+    let (mut next, mut seen) = (0, 0_u32);
+    while !reader.is_empty() {
+        let id = reader.varlen("gtid: field id")?;
+        if id < next {
+            return Err(reader.invalid(id, "gtid: field id"));
+        }
+        if id > TAGGED_FIELD_MAX {
+            if id <= last_needed {
+                return Err(reader.invalid(id, "gtid: field id"));
+            }
+            // Fields have no lengths: behind the first unknown one there is nothing to find.
+            reader.rest();
+            break;
+        }
+        seen |= 1 << id;
+        next = id + 1;
+        decode_tagged_field(id, &mut event, reader)?;
+    }
+    if seen & 0b1111 != 0b1111 {
+        return Err(reader.error("gtid", Reason::Missing { what: "a part of the identifier" }));
+    }
+    if event.original_commit_us.is_none() {
+        event.original_commit_us = event.immediate_commit_us;
+    }
+    Ok(event)
+}
+
+/// The ticket of the commit group, the last field of MySQL 9.7.
+const TAGGED_FIELD_MAX: u64 = 11;
+
+fn decode_tagged_field<'a>(
+    id: u64,
+    event: &mut GtidEvent<'a>,
+    reader: &mut Reader<'a>,
+) -> Result<(), DecodeError> {
+    match id {
+        0 => event.flags = reader.varlen("gtid: flags")? as u8,
+        1 => {
+            for byte in &mut event.uuid.0 {
+                let value = reader.varlen("gtid: uuid")?;
+                *byte = value.try_into().map_err(|_| reader.invalid(value, "gtid: uuid"))?;
+            }
+        }
+        2 => {
+            let number = reader.varlen_signed("gtid: number")?;
+            event.number = number
+                .try_into()
+                .map_err(|_| reader.invalid(number.cast_unsigned(), "gtid: number"))?;
+        }
+        3 => event.tag = decode_tag(reader)?,
+        4 => event.last_committed = reader.varlen_signed("gtid: last committed")?,
+        5 => event.sequence_number = reader.varlen_signed("gtid: sequence number")?,
+        6 => event.immediate_commit_us = Some(reader.varlen("gtid: immediate commit timestamp")?),
+        7 => event.original_commit_us = Some(reader.varlen("gtid: original commit timestamp")?),
+        8 => event.transaction_length = Some(reader.varlen("gtid: transaction length")?),
+        _ => {
+            reader.varlen("gtid: server version or ticket")?;
+        }
+    }
+    Ok(())
+}
+
+/// PREVIOUS_GTIDS: the plain layout, or the tagged one of MySQL 8.3 and up, whose first and
+/// eighth byte are both 1.
+pub(super) fn decode_set(reader: &mut Reader<'_>) -> Result<GtidSet, DecodeError> {
+    let head = reader.u64("previous gtids: count")?;
+    let (tagged, count) = match (head >> 56, head & 0xff) {
+        (0, _) => (false, head),
+        (1, 1) => (true, (head >> 8) & 0xff_ffff_ffff),
+        (format, _) => return Err(reader.invalid(format, "previous gtids: format")),
+    };
+    let mut set = GtidSet::default();
+    for _ in 0..count {
+        let uuid = decode_uuid(reader)?;
+        let tag = if tagged { decode_tag(reader)? } else { "" };
+        let intervals = reader.u64("previous gtids: intervals")?;
+        let mut last_end = 0;
+        for _ in 0..intervals {
+            let start = reader.u64("previous gtids: start")?;
+            let end = reader.u64("previous gtids: end")?;
+            if start == 0 || start <= last_end || end <= start {
+                return Err(reader.invalid(start, "previous gtids: start"));
+            }
+            last_end = end;
+            set.insert_interval(uuid, tag, start, end);
+        }
+    }
+    Ok(set)
+}
+
+/// MariaDB's list: the last transactions of each domain.
+pub(super) fn decode_list(reader: &mut Reader<'_>) -> Result<GtidSet, DecodeError> {
+    // The upper four bits are flags for replicas.
+    let count = reader.u32("gtid list: count")? & 0x0fff_ffff;
+    let mut set = GtidSet::default();
+    for _ in 0..count {
+        let domain = reader.u32("gtid list: domain")?;
+        let server = reader.u32("gtid list: server")?;
+        let sequence = reader.u64("gtid list: sequence")?;
+        set.insert(&Gtid::Mariadb { domain, server, sequence });
+    }
+    if count == 0 {
+        // The server pads an empty list.
+        reader.rest();
+    }
+    Ok(set)
+}
+
+fn decode_uuid(reader: &mut Reader<'_>) -> Result<Uuid, DecodeError> {
+    let bytes = reader.bytes(16, "gtid: uuid")?;
+    Ok(Uuid(*bytes.first_chunk().expect("sixteen bytes were asked for")))
+}
+
+fn decode_tag<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
+    let len = reader.varlen("gtid: tag length")?;
+    if len > TAG_LEN_MAX {
+        return Err(reader.invalid(len, "gtid: tag length"));
+    }
+    let tag = reader.bytes(len as usize, "gtid: tag")?;
+    std::str::from_utf8(tag).map_err(|_| reader.error("gtid: tag", Reason::NotUtf8))
+}
+
+/// `tag_max_length` of `libs/mysql/gtid`.
+const TAG_LEN_MAX: u64 = 32;

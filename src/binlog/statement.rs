@@ -1,0 +1,383 @@
+//! What a statement in a QUERY event does to the transaction around it, told by its first words.
+//!
+//! This is no SQL parser. It skips comments, enters executable ones (`/*!50100 … */`), and looks
+//! at words outside quotes. Multi-byte character sets whose second bytes look like quotes (GBK,
+//! Shift-JIS) can hide words behind a quoted text, never the first ones.
+
+/// What a statement is for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verb {
+    /// BEGIN, START TRANSACTION.
+    Begin,
+    /// COMMIT.
+    Commit,
+    /// ROLLBACK.
+    Rollback,
+    /// SAVEPOINT, with its name.
+    Savepoint(Vec<u8>),
+    /// ROLLBACK TO, with the savepoint's name.
+    RollbackTo(Vec<u8>),
+    /// RELEASE SAVEPOINT.
+    Release,
+    /// XA START.
+    XaStart,
+    /// XA END.
+    XaEnd,
+    /// XA PREPARE.
+    XaPrepare,
+    /// XA COMMIT.
+    XaCommit,
+    /// XA ROLLBACK.
+    XaRollback,
+    /// Changes what tables look like, or TRUNCATE.
+    Ddl {
+        /// CREATE TABLE … START TRANSACTION: the table's first rows follow.
+        rows_follow: bool,
+    },
+    /// Changes rows by itself: they are not in the log.
+    Rows,
+    /// Changes neither rows nor what tables look like, or only temporary tables.
+    Other,
+    /// A first word that is not known here.
+    Unknown,
+}
+
+impl Verb {
+    /// Tells it by the statement's first words.
+    pub fn of(statement: &[u8]) -> Self {
+        let mut tokens = Tokens { rest: statement, after_dot: false };
+        let Some(first) = tokens.next() else { return Self::Other };
+        let Token::Word(first) = first else {
+            // `(SELECT …)` and whatever else begins so.
+            return if first == Token::Symbol(b'(') { Self::Rows } else { Self::Unknown };
+        };
+        match keyword(first).as_slice() {
+            b"BEGIN" => match tokens.next() {
+                None => Self::Begin,
+                Some(token) if token.is("WORK") => Self::Begin,
+                Some(_) => Self::Rows,
+            },
+            b"START" => match tokens.next() {
+                Some(token) if token.is("TRANSACTION") => Self::Begin,
+                _ => Self::Other,
+            },
+            b"COMMIT" => Self::Commit,
+            b"ROLLBACK" => rollback(tokens),
+            b"SAVEPOINT" => {
+                tokens.next().map_or(Self::Unknown, |name| Self::Savepoint(name.name()))
+            }
+            b"RELEASE" => Self::Release,
+            b"XA" => xa(tokens),
+            b"CREATE" => create(tokens),
+            b"DROP" => match tokens.next() {
+                Some(token) if token.is("TEMPORARY") => Self::Other,
+                _ => Self::Ddl { rows_follow: false },
+            },
+            b"ALTER" | b"RENAME" | b"TRUNCATE" | b"IMPORT" => Self::Ddl { rows_follow: false },
+            b"SET" => set(tokens),
+            b"ANALYZE" => match tokens.next() {
+                Some(token)
+                    if ["TABLE", "LOCAL", "NO_WRITE_TO_BINLOG"].iter().any(|w| token.is(w)) =>
+                {
+                    Self::Other
+                }
+                _ => Self::Rows,
+            },
+            b"INSERT" | b"UPDATE" | b"DELETE" | b"REPLACE" | b"LOAD" | b"WITH" | b"SELECT" => {
+                Self::Rows
+            }
+            b"CALL" | b"DO" | b"EXECUTE" | b"MERGE" | b"VALUES" | b"TABLE" | b"BINLOG" => {
+                Self::Rows
+            }
+            word if OTHER.contains(&word) => Self::Other,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// First words that change neither rows nor what tables look like.
+const OTHER: &[&[u8]] = &[
+    b"GRANT",
+    b"REVOKE",
+    b"FLUSH",
+    b"OPTIMIZE",
+    b"REPAIR",
+    b"CHECK",
+    b"CHECKSUM",
+    b"INSTALL",
+    b"UNINSTALL",
+    b"RESET",
+    b"PURGE",
+    b"CHANGE",
+    b"STOP",
+    b"KILL",
+    b"USE",
+    b"LOCK",
+    b"UNLOCK",
+    b"CACHE",
+    b"CLONE",
+    b"RESTART",
+    b"SHUTDOWN",
+    b"SHOW",
+    b"EXPLAIN",
+    b"DESCRIBE",
+    b"DESC",
+    b"HELP",
+    b"BACKUP",
+    b"SIGNAL",
+];
+
+/// Longer than any first word above.
+const KEYWORD_LEN_MAX: usize = 20;
+
+fn keyword(word: &[u8]) -> Vec<u8> {
+    word.get(..KEYWORD_LEN_MAX).unwrap_or(word).to_ascii_uppercase()
+}
+
+/// ROLLBACK, ROLLBACK WORK, ROLLBACK [WORK] TO [SAVEPOINT] name.
+fn rollback(mut tokens: Tokens<'_>) -> Verb {
+    let mut next = tokens.next();
+    if next.as_ref().is_some_and(|token| token.is("WORK")) {
+        next = tokens.next();
+    }
+    if !next.is_some_and(|token| token.is("TO")) {
+        return Verb::Rollback;
+    }
+    let mut name = tokens.next();
+    if name.as_ref().is_some_and(|token| token.is("SAVEPOINT")) {
+        name = tokens.next();
+    }
+    name.map_or(Verb::Unknown, |name| Verb::RollbackTo(name.name()))
+}
+
+fn xa(mut tokens: Tokens<'_>) -> Verb {
+    let Some(Token::Word(word)) = tokens.next() else { return Verb::Unknown };
+    match keyword(word).as_slice() {
+        b"START" | b"BEGIN" => Verb::XaStart,
+        b"END" => Verb::XaEnd,
+        b"PREPARE" => Verb::XaPrepare,
+        b"COMMIT" => Verb::XaCommit,
+        b"ROLLBACK" => Verb::XaRollback,
+        _ => Verb::Unknown,
+    }
+}
+
+/// SET STATEMENT … FOR statement is that statement; all else sets variables.
+fn set(mut tokens: Tokens<'_>) -> Verb {
+    if !tokens.next().is_some_and(|token| token.is("STATEMENT")) {
+        return Verb::Other;
+    }
+    while let Some(token) = tokens.next() {
+        if token.is("FOR") {
+            return Verb::of(tokens.rest);
+        }
+    }
+    Verb::Unknown
+}
+
+/// CREATE TABLE … SELECT (or AS, VALUES, TABLE) makes rows, unless the log has them:
+/// then the server wrote the columns instead, and MySQL says START TRANSACTION at the end.
+fn create(mut tokens: Tokens<'_>) -> Verb {
+    let mut next = tokens.next();
+    while next.as_ref().is_some_and(|token| token.is("OR") || token.is("REPLACE")) {
+        next = tokens.next();
+    }
+    match next {
+        Some(token) if token.is("TEMPORARY") => return Verb::Other,
+        Some(token) if token.is("TABLE") => {}
+        _ => return Verb::Ddl { rows_follow: false },
+    }
+    let (mut depth, mut last_is_start, mut rows_follow) = (0_usize, false, false);
+    for token in tokens {
+        match token {
+            Token::Symbol(b'(') => depth += 1,
+            Token::Symbol(b')') => depth = depth.saturating_sub(1),
+            ref token if token.is("SELECT") => return Verb::Rows,
+            ref token
+                if depth == 0 && ["AS", "VALUES", "TABLE"].iter().any(|word| token.is(word)) =>
+            {
+                return Verb::Rows;
+            }
+            _ => {}
+        }
+        rows_follow = last_is_start && token.is("TRANSACTION");
+        last_is_start = depth == 0 && token.is("START");
+    }
+    Verb::Ddl { rows_follow }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Token<'a> {
+    /// Letters, digits, `_`, `$` and all that is not ASCII.
+    Word(&'a [u8]),
+    /// Without its quotes; quotes inside are as they were.
+    Quoted(&'a [u8]),
+    /// Any other byte.
+    Symbol(u8),
+}
+
+impl Token<'_> {
+    fn is(&self, word: &str) -> bool {
+        matches!(self, Self::Word(bytes) if bytes.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    /// A savepoint's name. Names are equal regardless of case.
+    fn name(&self) -> Vec<u8> {
+        let bytes = match self {
+            Self::Word(bytes) | Self::Quoted(bytes) => *bytes,
+            Self::Symbol(_) => &[],
+        };
+        match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_lowercase().into_bytes(),
+            Err(_) => bytes.to_ascii_lowercase(),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Tokens<'a> {
+    rest: &'a [u8],
+    /// Behind a dot every word is a name.
+    after_dot: bool,
+}
+
+impl<'a> Tokens<'a> {
+    /// Blanks and comments; the marks around executable comments, but not what is in them.
+    fn skip_blanks(&mut self) {
+        loop {
+            self.rest = match self.rest {
+                [byte, rest @ ..] if byte.is_ascii_whitespace() || *byte == 0 => rest,
+                [b'#', rest @ ..] => behind(rest, b"\n"),
+                [b'-', b'-', rest @ ..] if rest.first().is_none_or(u8::is_ascii_whitespace) => {
+                    behind(rest, b"\n")
+                }
+                [b'/', b'*', b'!', rest @ ..] | [b'/', b'*', b'M', b'!', rest @ ..] => {
+                    rest.trim_ascii_start_digits()
+                }
+                [b'/', b'*', rest @ ..] => behind(rest, b"*/"),
+                [b'*', b'/', rest @ ..] => rest,
+                _ => return,
+            }
+        }
+    }
+}
+
+trait TrimDigits {
+    fn trim_ascii_start_digits(&self) -> &Self;
+}
+
+impl TrimDigits for [u8] {
+    fn trim_ascii_start_digits(&self) -> &Self {
+        let digits = self.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.get(digits..).unwrap_or_default()
+    }
+}
+
+/// What follows the first `mark`; nothing if there is none.
+fn behind<'a>(bytes: &'a [u8], mark: &[u8]) -> &'a [u8] {
+    let found = bytes.windows(mark.len()).position(|window| window == mark);
+    found.and_then(|at| bytes.get(at + mark.len()..)).unwrap_or_default()
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        self.skip_blanks();
+        let (first, rest) = self.rest.split_first()?;
+        let is_word =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..);
+        let token = match first {
+            quote @ (b'`' | b'"' | b'\'') => {
+                let (text, rest) = quoted(rest, *quote);
+                self.rest = rest;
+                Token::Quoted(text)
+            }
+            byte if is_word(byte) => {
+                let len = self.rest.iter().take_while(|byte| is_word(byte)).count();
+                let (word, rest) = self.rest.split_at_checked(len)?;
+                self.rest = rest;
+                if self.after_dot { Token::Quoted(word) } else { Token::Word(word) }
+            }
+            byte => {
+                self.rest = rest;
+                Token::Symbol(*byte)
+            }
+        };
+        self.after_dot = token == Token::Symbol(b'.');
+        Some(token)
+    }
+}
+
+/// A quoted text up to its end, and what follows. A doubled quote is a part of it, and so is one
+/// behind a backslash, except in names.
+fn quoted(bytes: &[u8], quote: u8) -> (&[u8], &[u8]) {
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match (*byte, bytes.get(at + 1)) {
+            (b'\\', Some(_)) if quote != b'`' => at += 2,
+            (byte, Some(next)) if byte == quote && *next == quote => at += 2,
+            (byte, _) if byte == quote => {
+                let (text, rest) = bytes.split_at_checked(at).unwrap_or((bytes, &[]));
+                return (text, rest.get(1..).unwrap_or_default());
+            }
+            _ => at += 1,
+        }
+    }
+    (bytes, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_words_decide() {
+        const DDL: Verb = Verb::Ddl { rows_follow: false };
+        for (text, want) in [
+            ("BEGIN", Verb::Begin),
+            ("start transaction with consistent snapshot", Verb::Begin),
+            ("COMMIT", Verb::Commit),
+            ("ROLLBACK", Verb::Rollback),
+            ("rollback work to savepoint `S 1`", Verb::RollbackTo(b"s 1".to_vec())),
+            ("ROLLBACK TO `a`", Verb::RollbackTo(b"a".to_vec())),
+            ("SAVEPOINT `a``b`", Verb::Savepoint(b"a``b".to_vec())),
+            ("XA START X'6f6e65',X'',1", Verb::XaStart),
+            ("XA COMMIT X'6f6e65',X'',1", Verb::XaCommit),
+            ("/* hi */ insert into t values (1)", Verb::Rows),
+            ("-- note\n# more\n/*!50100 UPDATE t SET a=1 */", Verb::Rows),
+            ("/*M!100100 delete from t*/", Verb::Rows),
+            ("WITH x AS (SELECT 1) DELETE FROM t", Verb::Rows),
+            ("(select f())", Verb::Rows),
+            ("SET STATEMENT max_statement_time=1 FOR REPLACE t VALUES (1)", Verb::Rows),
+            ("SET PASSWORD FOR a = 'b'", Verb::Other),
+            ("ANALYZE TABLE t", Verb::Other),
+            ("ANALYZE FORMAT=JSON UPDATE t SET a=1", Verb::Rows),
+            ("DROP TABLE IF EXISTS `t` /* generated by server */", DDL),
+            ("DROP TEMPORARY TABLE t", Verb::Other),
+            ("CREATE TEMPORARY TABLE t SELECT 1", Verb::Other),
+            ("create or replace table t (a int)", DDL),
+            ("CREATE TABLE d.select (`as` int COMMENT ' SELECT ', b int AS (a) STORED)", DDL),
+            ("CREATE TABLE t (a int) PARTITION BY LIST (a) (PARTITION p VALUES IN (1))", DDL),
+            ("CREATE TABLE t (a int) START TRANSACTION", Verb::Ddl { rows_follow: true }),
+            ("CREATE TABLE t (a int) AS TABLE u", Verb::Rows),
+            ("CREATE TABLE t (SELECT 1 a)", Verb::Rows),
+            ("CREATE VIEW v AS SELECT 1", DDL),
+            ("", Verb::Other),
+            ("FROBNICATE t", Verb::Unknown),
+        ] {
+            assert_eq!(Verb::of(text.as_bytes()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_end_of_a_statement_is_too_early() {
+        let text =
+            b"/*! CREATE */ TABLE `a``b` (x int COMMENT 'it\\'s', -- y\n z int) START TRANSACTION";
+        for len in 0..text.len() {
+            let _ = Verb::of(&text[..len]);
+            let _ = Verb::of(&text[len..]);
+        }
+        assert_eq!(Verb::of(text), Verb::Ddl { rows_follow: true });
+    }
+}

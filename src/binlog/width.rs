@@ -1,0 +1,152 @@
+//! How many bytes a column's value takes in a row image.
+//!
+//! Source: `calc_field_size` in `libs/mysql/binlog/event/binary_log_funcs.cpp`.
+
+use super::reader::{DecodeError, Reader, Reason};
+use super::table::{Column, Kind};
+
+/// The bytes of a value in a row image.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Width {
+    /// Always as many.
+    Fixed(usize),
+    /// A little-endian length of this many bytes (1 to 4), then the value.
+    Prefixed(usize),
+}
+
+/// The width of a column's values; `None` if type and metadata do not go together or if the type
+/// cannot be read.
+#[inline]
+pub fn width(kind: Kind, meta: u16) -> Option<Width> {
+    use Width::{Fixed, Prefixed};
+    let [low, high] = meta.to_le_bytes();
+    Some(match kind {
+        Kind::Tiny | Kind::Year => Fixed(1),
+        Kind::Short => Fixed(2),
+        Kind::Int24 | Kind::Date | Kind::NewDate | Kind::Time => Fixed(3),
+        Kind::Long | Kind::Float | Kind::Timestamp => Fixed(4),
+        Kind::LongLong | Kind::Double | Kind::DateTime => Fixed(8),
+        Kind::Null => Fixed(0),
+        Kind::Timestamp2 if meta <= 6 => Fixed(4 + fraction(low)),
+        Kind::DateTime2 if meta <= 6 => Fixed(5 + fraction(low)),
+        Kind::Time2 if meta <= 6 => Fixed(3 + fraction(low)),
+        Kind::NewDecimal => Fixed(decimal(low, high)?),
+        Kind::Bit if low < 8 && high <= 8 => Fixed(usize::from(high) + usize::from(low > 0)),
+        Kind::Enum if matches!(meta, 1 | 2) => Fixed(meta.into()),
+        Kind::Set if matches!(meta, 1..=8) => Fixed(meta.into()),
+        Kind::Varchar | Kind::VarString | Kind::VarcharCompressed | Kind::String => {
+            Prefixed(if meta > 255 { 2 } else { 1 })
+        }
+        Kind::Blob | Kind::TinyBlob | Kind::MediumBlob | Kind::LongBlob
+            if matches!(meta, 1..=4) =>
+        {
+            Prefixed(meta.into())
+        }
+        Kind::Json | Kind::Geometry | Kind::Vector | Kind::BlobCompressed
+            if matches!(meta, 1..=4) =>
+        {
+            Prefixed(meta.into())
+        }
+        _ => return None,
+    })
+}
+
+/// The bytes of the length before the column's values in a row image: 1 to 4, or 0 for types of
+/// fixed width. What [`super::rows::Cell::Value`] holds comes without it.
+pub fn length_prefix_bytes(column: &Column) -> usize {
+    match width(column.kind, column.meta) {
+        Some(Width::Prefixed(bytes)) => bytes,
+        Some(Width::Fixed(_)) | None => 0,
+    }
+}
+
+/// The bytes that the column's value takes at the start of `bytes`, its length included.
+///
+/// Fails if there are fewer, or if the type cannot be read.
+pub fn value_len(column: &Column, bytes: &[u8]) -> Result<usize, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    split(column, &mut reader)?;
+    Ok(reader.at())
+}
+
+/// Takes the column's value off a row image, without its length.
+#[inline]
+pub(super) fn split<'a>(column: &Column, reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
+    const FIELD: &str = "row: value";
+    const LENGTH: &str = "row: length of a value";
+    let len = match width(column.kind, column.meta) {
+        Some(Width::Fixed(len)) => len,
+        Some(Width::Prefixed(1)) => reader.u8(LENGTH)?.into(),
+        Some(Width::Prefixed(2)) => reader.u16(LENGTH)?.into(),
+        Some(Width::Prefixed(3)) => reader.u24(LENGTH)? as usize,
+        Some(Width::Prefixed(_)) => reader.u32(LENGTH)? as usize,
+        None => return Err(unreadable(column, reader)),
+    };
+    reader.bytes(len, FIELD)
+}
+
+#[cold]
+fn unreadable(column: &Column, reader: &Reader<'_>) -> DecodeError {
+    let what = match column.kind {
+        Kind::OldDecimal => "DECIMAL of MySQL 4 and before",
+        _ => "a type whose metadata makes no sense",
+    };
+    reader.error("row: type", Reason::Unsupported { what })
+}
+
+/// The bytes of a fraction of a second with this many digits.
+fn fraction(digits: u8) -> usize {
+    usize::from(digits.div_ceil(2))
+}
+
+/// `decimal_bin_size`: groups of nine digits take four bytes.
+fn decimal(precision: u8, scale: u8) -> Option<usize> {
+    let whole = precision.checked_sub(scale)?;
+    let digits = |count: u8| -> usize {
+        let rest = match count % 9 {
+            0 => 0,
+            1 | 2 => 1,
+            3 | 4 => 2,
+            5 | 6 => 3,
+            _ => 4,
+        };
+        usize::from(count / 9) * 4 + rest
+    };
+    Some(digits(whole) + digits(scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn widths_are_those_of_the_servers() {
+        use Width::{Fixed, Prefixed};
+        for (kind, meta, want) in [
+            (Kind::NewDecimal, u16::from_le_bytes([10, 2]), Some(Fixed(5))),
+            (Kind::NewDecimal, u16::from_le_bytes([65, 30]), Some(Fixed(30))),
+            (Kind::NewDecimal, u16::from_le_bytes([1, 2]), None),
+            (Kind::Timestamp2, 3, Some(Fixed(6))),
+            (Kind::DateTime2, 6, Some(Fixed(8))),
+            (Kind::Time2, 7, None),
+            (Kind::Bit, u16::from_le_bytes([1, 1]), Some(Fixed(2))),
+            (Kind::Bit, u16::from_le_bytes([0, 8]), Some(Fixed(8))),
+            (Kind::Varchar, 255, Some(Prefixed(1))),
+            (Kind::Varchar, 256, Some(Prefixed(2))),
+            (Kind::String, 1020, Some(Prefixed(2))),
+            (Kind::Blob, 3, Some(Prefixed(3))),
+            (Kind::Blob, 5, None),
+            (Kind::OldDecimal, 0, None),
+        ] {
+            assert_eq!(width(kind, meta), want, "{kind:?} {meta}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_measured_with_its_length() {
+        let column = Column { kind: Kind::Varchar, meta: 300, ..Column::default() };
+        assert_eq!(value_len(&column, &[2, 0, b'a', b'b', 9]), Ok(4));
+        assert_eq!(length_prefix_bytes(&column), 2);
+        assert!(value_len(&column, &[3, 0, b'a', b'b']).is_err());
+    }
+}
