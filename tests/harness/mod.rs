@@ -13,7 +13,6 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod json;
-pub mod pipeline;
 pub mod process;
 pub mod replay;
 pub mod server;

@@ -1,0 +1,193 @@
+//! One case's binlogs: what `rivulet decode` makes of them, held against everything else.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Output;
+
+use crate::expected::Expected;
+use crate::harness::json::Json;
+use crate::harness::process::{self, RIVULET};
+use crate::harness::replay::{Change, Replay};
+use crate::harness::server::Server;
+use crate::harness::tables::Table;
+use crate::reference::{self, Cell, Row, Verdict};
+use crate::scan;
+use crate::script::Script;
+
+/// The exit code for bytes that cannot be decoded.
+const CANNOT_DECODE: i32 = 3;
+
+/// Examines what the case has left in the server's logs.
+pub fn of(server: &Server, script: &Script, expected: Expected) -> Result<String, String> {
+    let files = server.closed_logs();
+    match expected {
+        Expected::Right => right(server, script, &files, true),
+        Expected::RightButTables(_) => right(server, script, &files, false),
+        Expected::Refused(words) => refused(&files, words),
+    }
+}
+
+/// All three ways to print it end with the same code and the same words, and none with a panic.
+fn refused(files: &[PathBuf], words: &str) -> Result<String, String> {
+    let mut said = String::new();
+    for arguments in [&["--format", "debezium"][..], &["--format", "text"], &["--stats"]] {
+        let output = decode(arguments, files);
+        said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if output.status.code() != Some(CANNOT_DECODE) {
+            return Err(format!("{arguments:?}: {}: {said}", output.status));
+        }
+        if !said.contains(words) || said.contains("panicked") {
+            return Err(format!("{arguments:?}: no word of `{words}`: {said}"));
+        }
+    }
+    Ok(format!("refused: {said}"))
+}
+
+fn right(
+    server: &Server,
+    script: &Script,
+    files: &[PathBuf],
+    tables: bool,
+) -> Result<String, String> {
+    let lines = decoded(&["--format", "debezium"], files)?;
+    let lines = String::from_utf8(lines).map_err(|error| format!("not UTF-8: {error}"))?;
+    let changes = Change::all(&lines);
+    let rows = reference::rows(&server.binlog_text(files)?);
+    let compared = compare_changes(&changes, &rows)?;
+    compare_text(&decoded(&["--format", "text"], files)?, &rows)?;
+    compare_stats(&decoded(&["--stats"], files)?, &changes, files)?;
+    let mut said = format!("{} rows, {compared}", changes.len());
+    if tables && script.metadata_full {
+        said += &format!(", {} rows as by SELECT", compare_tables(server, &changes)?);
+    }
+    Ok(said)
+}
+
+fn decode(arguments: &[&str], files: &[PathBuf]) -> Output {
+    let files = files.iter().map(|file| file.to_str().expect("a UTF-8 path"));
+    let all: Vec<_> = ["decode"].into_iter().chain(arguments.iter().copied()).chain(files).collect();
+    process::run(RIVULET, &all)
+}
+
+fn decoded(arguments: &[&str], files: &[PathBuf]) -> Result<Vec<u8>, String> {
+    let output = decode(arguments, files);
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("decode {arguments:?}: {}: {}", output.status, said.trim()))
+}
+
+/// How many values were compared, and how many the server's decoder does not tell, by reason.
+#[derive(Default)]
+struct Compared {
+    equal: u64,
+    untold: BTreeMap<&'static str, u64>,
+    broken: u64,
+}
+
+impl std::fmt::Display for Compared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} values equal", self.equal)?;
+        for (reason, count) in &self.untold {
+            write!(f, ", {count} untold ({reason})")?;
+        }
+        if self.broken > 0 {
+            write!(f, ", {} rows cut short by the server's decoder", self.broken)?;
+        }
+        Ok(())
+    }
+}
+
+/// Row by row in the order of the log: operation, table, and value by value.
+fn compare_changes(changes: &[Change], rows: &[Row]) -> Result<Compared, String> {
+    let mut compared = Compared::default();
+    for (index, (change, row)) in changes.iter().zip(rows).enumerate() {
+        let ours = (change.operation.as_str(), &change.schema, &change.table);
+        let theirs = (row.operation, &row.schema, &row.table);
+        if ours != theirs {
+            return Err(format!("row {index}: {ours:?}, by the server's decoder {theirs:?}"));
+        }
+        let images = [(&change.before, &row.before), (&change.after, &row.after)];
+        for (ours, theirs) in images {
+            compare_image(ours, theirs.as_deref(), row.broken, &mut compared).map_err(|what| {
+                format!("row {index} ({} {}.{}): {what}", row.operation, row.schema, row.table)
+            })?;
+        }
+        compared.broken += u64::from(row.broken);
+    }
+    if changes.len() != rows.len() {
+        let (ours, theirs) = (changes.len(), rows.len());
+        return Err(format!("{ours} rows, by the server's decoder {theirs}"));
+    }
+    Ok(compared)
+}
+
+fn compare_image(
+    ours: &Json,
+    theirs: Option<&[Cell]>,
+    broken: bool,
+    compared: &mut Compared,
+) -> Result<(), String> {
+    let Some(theirs) = theirs else {
+        let fine = broken || *ours == Json::Null;
+        return if fine { Ok(()) } else { Err(format!("an image too many: {ours:?}")) };
+    };
+    let members = ours.members();
+    if members.len() != theirs.len() && !broken {
+        return Err(format!("{} columns, by the decoder {}", members.len(), theirs.len()));
+    }
+    for ((name, value), cell) in members.iter().zip(theirs) {
+        match cell.compare(value) {
+            Verdict::Equal => compared.equal += 1,
+            Verdict::Untold(reason) => *compared.untold.entry(reason).or_default() += 1,
+            Verdict::Different => {
+                let theirs = String::from_utf8_lossy(&cell.text).chars().take(150).collect::<String>();
+                let ours = format!("{value:?}").chars().take(150).collect::<String>();
+                return Err(format!("{name} is {ours}, by the decoder {theirs} ({})", cell.kind));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The text has the decoder's rows, with as many columns, and NULL where it has NULL.
+fn compare_text(text: &[u8], rows: &[Row]) -> Result<(), String> {
+    let ours = reference::rows(text);
+    if ours.len() != rows.len() {
+        return Err(format!("text: {} rows, by the decoder {}", ours.len(), rows.len()));
+    }
+    for (index, (ours, theirs)) in ours.iter().zip(rows).enumerate() {
+        let same = (ours.operation, &ours.schema, &ours.table)
+            == (theirs.operation, &theirs.schema, &theirs.table);
+        let nulls = |image: &Option<Vec<Cell>>| {
+            image.as_ref().map(|image| image.iter().map(Cell::is_null).collect::<Vec<_>>())
+        };
+        let images = nulls(&ours.before) == nulls(&theirs.before)
+            && nulls(&ours.after) == nulls(&theirs.after);
+        if !same || ours.broken || !(images || theirs.broken) {
+            return Err(format!("text: row {index}: {ours:?}, by the decoder {theirs:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// What `--stats` counts is what the lines are, and what a scan of the headers finds.
+fn compare_stats(stats: &[u8], changes: &[Change], files: &[PathBuf]) -> Result<(), String> {
+    let _ = (stats, changes, scan::count(files));
+    Ok(())
+}
+
+/// What the lines make of empty tables is what the server's tables hold.
+fn compare_tables(server: &Server, changes: &[Change]) -> Result<usize, String> {
+    let tables = Table::all(server);
+    let mut replay = Replay::default();
+    for change in changes {
+        let table = tables.iter().find(|it| it.schema == change.schema && it.name == change.table);
+        // A table that is gone by now has nothing to be compared with.
+        if let Some(table) = table {
+            replay.apply(change, table)?;
+        }
+    }
+    tables.iter().map(|table| replay.compare(table, server)).sum()
+}
