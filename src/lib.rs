@@ -50,10 +50,20 @@
 //! threads live in the files that say `SHELL` in their first line. `tests/architecture.rs` holds this
 //! table as data.
 
+pub mod agent;
+pub mod batch;
 pub mod binlog;
 pub mod buffer;
+#[cfg(feature = "collector")]
+pub mod collector;
 pub mod config;
 #[cfg(feature = "decode")]
 pub mod envelope;
+pub mod mqtt;
+pub mod mysql;
 pub mod position;
+#[cfg(feature = "collector")]
+pub mod sink;
 pub mod telemetry;
+pub mod transport;
+pub mod uplink;

@@ -258,10 +258,12 @@ impl Debezium {
             {
                 push(out, bits);
             }
-            Value::Enum { .. } | Value::Set { .. } | Value::Json(_) => {
-                self.rendered(&value, out)?
-            }
-            Value::Uuid(_) | Value::Inet4(_) | Value::Inet6(_) => self.rendered(&value, out)?,
+            Value::Enum { .. }
+            | Value::Set { .. }
+            | Value::Json(_)
+            | Value::Uuid(_)
+            | Value::Inet4(_)
+            | Value::Inet6(_) => self.rendered(&value, out)?,
             Value::Geometry { srid, wkb } => {
                 out.extend_from_slice(b"{\"wkb\":");
                 self.base64(wkb, out);

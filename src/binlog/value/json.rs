@@ -180,7 +180,7 @@ impl Writer<'_> {
                 Some('\r') => self.out.push_str("\\r"),
                 Some('\t') => self.out.push_str("\\t"),
                 Some(other) => {
-                    write!(self.out, "\\u{:04x}", u32::from(other)).expect("a String takes all")
+                    write!(self.out, "\\u{:04x}", u32::from(other)).expect("a String takes all");
                 }
                 None => {}
             }

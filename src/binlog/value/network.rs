@@ -40,7 +40,8 @@ pub(super) fn push_inet6(bytes: [u8; 16], out: &mut String) {
         if index > 0 && (length == 0 || index != gap + length) {
             out.push(':');
         }
-        write!(out, "{:x}", words[index]).expect("a String takes all");
+        let word = words.get(index).copied().unwrap_or_default();
+        write!(out, "{word:x}").expect("a String takes all");
         index += 1;
     }
     if has_v4 {

@@ -150,7 +150,11 @@ pub fn push_base64(bytes: &[u8], out: &mut String) {
         let [a, b, c] = whole.map(usize::from);
         let places = [a >> 2, (a & 3) << 4 | b >> 4, (b & 15) << 2 | c >> 6, c & 63];
         for (index, place) in places.into_iter().enumerate() {
-            out.push(if index <= chunk.len() { char::from(ALPHABET[place]) } else { '=' });
+            out.push(if index <= chunk.len() {
+                char::from(ALPHABET.get(place).copied().unwrap_or_default())
+            } else {
+                '='
+            });
         }
     }
 }

@@ -1,0 +1,3 @@
+//! The wiring of the edge: source → batch → buffer on one thread, buffer → uplink → link on another.
+
+pub mod pump;

@@ -1,0 +1,390 @@
+//! The link's side of the agent without its socket: session, uplink and buffer, turned by inputs.
+//!
+//! ```text
+//!   Opened, Bytes, Tick, Lost ─► handle ─┐             ┌─► poll   bytes for the link
+//!   something was staged ───────► fill ──┴─ session ───┼─► notice what an operator or a counter wants
+//!                                           uplink     └─► wake_at
+//!                                           buffer
+//! ```
+//!
+//! The simulation turns the same pump on a clock of its own.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::batch::{Ack, Channel, Identity, Sealed, Topic, frame, schema_batch};
+use crate::buffer::{Buffer, BufferError, Parcel};
+use crate::mqtt::{
+    Bytes, Client, ClientEvent, ClientSettings, Filter, Input, Limits, Output, QoS, Reason,
+    SessionError,
+};
+use crate::position::Sequence;
+use crate::uplink::{self, Uplink, Verdict};
+
+/// The buffer as both threads of the agent see it.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<Inner>>);
+
+/// What is behind the lock.
+pub struct Inner {
+    /// The queue.
+    pub buffer: Buffer,
+    /// How often the source had to go back to the buffer's checkpoint, because staged batches were
+    /// found broken. Who stages compares it with the number that it opened its source at.
+    pub rereads: u64,
+}
+
+impl Shared {
+    /// Shares a buffer.
+    pub fn new(buffer: Buffer) -> Self {
+        Self(Arc::new(Mutex::new(Inner { buffer, rereads: 0 })))
+    }
+
+    /// The buffer, for as long as the guard lives.
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The buffer back, if this is the last handle.
+    pub fn into_inner(self) -> Option<Buffer> {
+        let inner = Arc::into_inner(self.0)?.into_inner();
+        Some(inner.unwrap_or_else(PoisonError::into_inner).buffer)
+    }
+}
+
+/// What the pump is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The agent's name, as in its certificate.
+    pub agent: String,
+    /// Whose agent it is.
+    pub tenant: String,
+    /// The session.
+    pub session: ClientSettings,
+    /// The window.
+    pub uplink: uplink::Settings,
+    /// zstd's level for schema batches.
+    pub level: i32,
+}
+
+/// What happened, for logs and counters.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Notice {
+    /// The collector or broker took us in.
+    Online(Limits),
+    /// A batch was handed to the link.
+    Sent {
+        /// Its number.
+        sequence: Sequence,
+        /// Bytes of the message.
+        bytes: usize,
+    },
+    /// The collector has everything up to here; it is forgotten.
+    Forgot {
+        /// The last one.
+        sequence: Sequence,
+        /// Row changes forgotten.
+        rows: u64,
+    },
+    /// Everything unacknowledged is sent again.
+    Rewound(String),
+    /// A new epoch began.
+    NewEpoch {
+        /// Its number.
+        epoch: u64,
+        /// Why.
+        why: String,
+    },
+    /// Staged batches were broken; the source must be read again.
+    Healed(String),
+    /// A message was not taken by the peer.
+    Rejected(Reason),
+}
+
+/// Why the connection must end.
+#[derive(Debug)]
+pub enum PumpError {
+    /// The session is broken.
+    Session(SessionError),
+    /// The peer did not take us in, or sends us away.
+    Refused(Reason),
+    /// The buffer cannot be read or written now.
+    Buffer(BufferError),
+    /// The collector and this agent do not agree, however often an epoch is begun.
+    Quarrel,
+}
+
+impl fmt::Display for PumpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(error) => write!(f, "{error}"),
+            Self::Refused(reason) => write!(f, "the collector refused: {reason}"),
+            Self::Buffer(error) => write!(f, "{error}"),
+            Self::Quarrel => f.write_str(
+                "the collector asks for one new epoch after the other: is a second agent running \
+                 under this name?",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PumpError {}
+
+impl From<SessionError> for PumpError {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}
+
+impl From<BufferError> for PumpError {
+    fn from(error: BufferError) -> Self {
+        Self::Buffer(error)
+    }
+}
+
+/// More epochs than this on one connection are a quarrel, not a recovery.
+const EPOCHS_MAX: u32 = 3;
+
+/// Schema records in one lead batch: bounds its size whatever the number of tables.
+const SCHEMAS_PER_BATCH: usize = 64;
+
+/// See the module.
+pub struct Pump {
+    settings: Settings,
+    shared: Shared,
+    client: Client,
+    uplink: Uplink,
+    /// Subscribed to the acknowledgements: batches may leave.
+    ready: bool,
+    epochs: u32,
+    out: VecDeque<Bytes>,
+    notices: VecDeque<Notice>,
+}
+
+impl Pump {
+    /// A pump whose link is not open yet.
+    pub fn new(settings: Settings, shared: Shared) -> Self {
+        let (epoch, acknowledged) = {
+            let inner = shared.lock();
+            (inner.buffer.epoch(), inner.buffer.acknowledged())
+        };
+        Self {
+            client: Client::new(settings.session.clone()),
+            uplink: Uplink::new(settings.uplink, epoch, acknowledged),
+            settings,
+            shared,
+            ready: false,
+            epochs: 0,
+            out: VecDeque::new(),
+            notices: VecDeque::new(),
+        }
+    }
+
+    /// Takes in what happened outside. After an error: write what is left, close, then `Lost`.
+    pub fn handle(&mut self, input: Input<'_>, now: Instant) -> Result<(), PumpError> {
+        match input {
+            Input::Opened | Input::Lost => {
+                self.ready = false;
+                self.epochs = 0;
+                self.uplink.rewind();
+                self.out.clear();
+            }
+            Input::Tick if self.uplink.tick(now) => {
+                self.notices.push_back(Notice::Rewound("the collector is silent".to_owned()));
+            }
+            Input::Tick | Input::Bytes(_) => {}
+        }
+        let handled = self.client.handle(input, now);
+        self.drain(now)?;
+        handled?;
+        self.fill(now)
+    }
+
+    /// Sends what the window allows.
+    pub fn fill(&mut self, now: Instant) -> Result<(), PumpError> {
+        while self.ready && self.uplink.has_room() && self.client.room() > 0 {
+            let staged = self.shared.lock().buffer.after(self.uplink.sent());
+            let staged = match staged {
+                Ok(Some(staged)) => staged,
+                Ok(None) => break,
+                Err(error) => return self.healed(error),
+            };
+            if staged.epoch != self.uplink.epoch() {
+                self.uplink.begin_epoch(staged.epoch);
+                continue;
+            }
+            let identity = Identity {
+                agent: self.settings.agent.clone(),
+                epoch: staged.epoch,
+                sequence: staged.sequence,
+                previous_crc: staged.previous_crc,
+            };
+            let message = frame(&identity, &staged.meta, &staged.body);
+            let (bytes, topic) = (message.len(), self.topic(Channel::Data));
+            let token = staged.sequence.0;
+            self.client.publish(&topic, message, QoS::AtLeastOnce, false, token, now)?;
+            self.uplink.send(staged.sequence, bytes, staged.crc, now);
+            self.notices.push_back(Notice::Sent { sequence: staged.sequence, bytes });
+        }
+        self.drain(now)
+    }
+
+    /// Publishes the agent's state.
+    pub fn report(&mut self, status: Vec<u8>, now: Instant) -> Result<(), PumpError> {
+        if self.ready {
+            let topic = self.topic(Channel::Status);
+            self.client.publish(&topic, status, QoS::AtMostOnce, true, 0, now)?;
+        }
+        self.drain(now)
+    }
+
+    /// Says goodbye: write what is left, then close.
+    pub fn disconnect(&mut self) {
+        self.client.disconnect(Reason::SUCCESS);
+        while let Some(output) = self.client.poll() {
+            if let Output::Write(bytes) = output {
+                self.out.push_back(bytes);
+            }
+        }
+    }
+
+    /// The next bytes for the link.
+    pub fn poll(&mut self) -> Option<Bytes> {
+        self.out.pop_front()
+    }
+
+    /// The next thing that happened.
+    pub fn notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// When to call [`Pump::handle`] with [`Input::Tick`].
+    pub fn wake_at(&self) -> Option<Instant> {
+        [self.client.wake_at(), self.uplink.wake_at()].into_iter().flatten().min()
+    }
+
+    /// Whether a batch staged now would leave at once.
+    pub fn is_idle(&self) -> bool {
+        self.ready && self.uplink.is_idle()
+    }
+
+    /// Whether the collector took us in and batches may leave.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    fn topic(&self, channel: Channel) -> String {
+        let Settings { tenant, agent, .. } = &self.settings;
+        Topic { tenant, agent, channel }.to_string()
+    }
+
+    fn drain(&mut self, now: Instant) -> Result<(), PumpError> {
+        while let Some(output) = self.client.poll() {
+            match output {
+                Output::Write(bytes) => self.out.push_back(bytes),
+                Output::Event(event) => self.hear(event, now)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, event: ClientEvent, now: Instant) -> Result<(), PumpError> {
+        match event {
+            ClientEvent::Accepted { limits, .. } => {
+                self.notices.push_back(Notice::Online(limits));
+                let filter = |channel| Filter { path: self.topic(channel), qos: QoS::AtLeastOnce };
+                let filters = [filter(Channel::Ack)];
+                self.client.subscribe(&filters, 0, now)?;
+            }
+            ClientEvent::Subscribed { results, .. } => {
+                if let Some(Err(reason)) = results.first() {
+                    return Err(PumpError::Refused(*reason));
+                }
+                self.ready = true;
+            }
+            ClientEvent::Message { topic, payload, .. } => self.message(&topic, &payload, now)?,
+            // Flow control only: the session counts it.
+            ClientEvent::Acknowledged { .. } => {}
+            ClientEvent::Rejected { reason, .. } => {
+                // The batch is still in flight for the uplink: the collector's acknowledgement or
+                // its silence decides.
+                self.notices.push_back(Notice::Rejected(reason));
+            }
+            ClientEvent::Refused { reason } | ClientEvent::Closed { reason } => {
+                return Err(PumpError::Refused(reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, topic: &str, payload: &[u8], now: Instant) -> Result<(), PumpError> {
+        let ours = Topic::parse(topic)
+            .is_some_and(|t| t.channel == Channel::Ack && t.agent == self.settings.agent);
+        // A retained message may have been cleared; anything else that is no acknowledgement is a
+        // newer collector's business.
+        let Some(ack) = ours.then(|| Ack::decode(payload).ok()).flatten() else { return Ok(()) };
+        let shared = self.shared.clone();
+        let mut inner = shared.lock();
+        let staged = inner.buffer.staged();
+        let crc_of = |sequence: Sequence| {
+            let before = Sequence(sequence.0.checked_sub(1)?);
+            let found = inner.buffer.after(before).ok()??;
+            (found.sequence == sequence).then_some(found.crc)
+        };
+        match self.uplink.hear(&ack, staged, crc_of, now) {
+            Verdict::Nothing => {}
+            Verdict::Rewound => self.notices.push_back(Notice::Rewound(ack.why)),
+            Verdict::Forget(sequence) => {
+                let rows = inner.buffer.acknowledge(ack.epoch, sequence)?;
+                self.notices.push_back(Notice::Forgot { sequence, rows });
+            }
+            Verdict::NewEpoch { at_least, with_schemas, why } => {
+                self.epochs += 1;
+                if self.epochs > EPOCHS_MAX {
+                    return Err(PumpError::Quarrel);
+                }
+                let lead = match with_schemas {
+                    true => lead(&inner.buffer, self.settings.level)?,
+                    false => Vec::new(),
+                };
+                let epoch = inner.buffer.begin_epoch(at_least, &lead)?;
+                self.uplink.begin_epoch(epoch);
+                let why = if ack.why.is_empty() { why.to_owned() } else { ack.why };
+                self.notices.push_back(Notice::NewEpoch { epoch, why });
+            }
+        }
+        Ok(())
+    }
+
+    /// Broken batches were cut off: the source must go back, and the epoch is another one.
+    fn healed(&mut self, error: BufferError) -> Result<(), PumpError> {
+        let BufferError::Healed { epoch, .. } = &error else { return Err(error.into()) };
+        self.shared.lock().rereads += 1;
+        self.uplink.begin_epoch(*epoch);
+        self.notices.push_back(Notice::Healed(error.to_string()));
+        Ok(())
+    }
+}
+
+/// Batches that carry every schema of the buffer and nothing else.
+fn lead(buffer: &Buffer, level: i32) -> Result<Vec<Parcel>, BufferError> {
+    let schemas = buffer.schemas()?;
+    let batches = schemas.chunks(SCHEMAS_PER_BATCH).map(|chunk| {
+        let sealed = schema_batch(chunk.to_vec(), level);
+        parcel(sealed.expect("schema records are far below the limits of a batch"))
+    });
+    Ok(batches.collect())
+}
+
+/// A sealed batch as the buffer takes it.
+pub fn parcel(sealed: Sealed) -> Parcel {
+    Parcel {
+        meta: sealed.meta,
+        body: sealed.body,
+        rows: sealed.rows,
+        transactions: sealed.transactions,
+        schemas: sealed.schemas,
+    }
+}

@@ -1,0 +1,167 @@
+//! What postcard sees: the body's tables of contents. The columns themselves are packed by hand.
+
+use serde::{Deserialize, Serialize};
+
+use crate::position::{Gtid, Uuid};
+
+/// The decompressed body.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Body {
+    /// Binlog files that transactions refer to.
+    pub(super) files: Vec<String>,
+    /// Schema records that travel with this batch: fingerprint and record.
+    pub(super) schemas: Vec<(u64, Vec<u8>)>,
+    /// Fingerprints of the tables that groups refer to.
+    pub(super) tables: Vec<u64>,
+    /// What GTID numbers count in; transactions refer to them by index + 1.
+    pub(super) origins: Vec<Origin>,
+    /// Transactions, complete or (in a part) one that is not.
+    pub(super) transactions: u32,
+    /// For a part: how many rows of the transaction came in the parts before.
+    pub(super) rows_before: u64,
+    /// [`TRANSACTION_FIELDS`] packed integer columns of `transactions` values.
+    pub(super) transaction_columns: Vec<u8>,
+    /// The order stream's length.
+    pub(super) events: u32,
+    /// [`EVENT_FIELDS`] packed integer columns of `events` values.
+    pub(super) event_columns: Vec<u8>,
+    /// The rows, by table, operation and image shape.
+    pub(super) groups: Vec<GroupRecord>,
+}
+
+/// Rows of one table and operation whose images have the same columns.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct GroupRecord {
+    /// Index into `tables`.
+    pub(super) table: u32,
+    /// 0 insert, 1 update, 2 delete.
+    pub(super) operation: u8,
+    /// How many columns the table has.
+    pub(super) columns: u32,
+    /// One bit per column: is it in the before image? Empty if there is none.
+    pub(super) before: Vec<u8>,
+    /// Likewise for the after image.
+    pub(super) after: Vec<u8>,
+    /// Rows.
+    pub(super) rows: u32,
+    /// The before columns, then the after columns.
+    pub(super) data: Vec<u8>,
+}
+
+/// The part of a GTID that many transactions share.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(super) enum Origin {
+    Mysql { uuid: Uuid, tag: String },
+    Mariadb { domain: u32, server: u32 },
+}
+
+impl Origin {
+    pub(super) fn of(gtid: &Gtid) -> (Self, u64) {
+        match gtid {
+            Gtid::Mysql { uuid, tag, number } => {
+                (Self::Mysql { uuid: *uuid, tag: tag.clone() }, *number)
+            }
+            Gtid::Mariadb { domain, server, sequence } => {
+                (Self::Mariadb { domain: *domain, server: *server }, *sequence)
+            }
+        }
+    }
+
+    pub(super) fn gtid(&self, number: u64) -> Gtid {
+        match self {
+            Self::Mysql { uuid, tag } => Gtid::Mysql { uuid: *uuid, tag: tag.clone(), number },
+            Self::Mariadb { domain, server } => {
+                Gtid::Mariadb { domain: *domain, server: *server, sequence: number }
+            }
+        }
+    }
+}
+
+/// The columns of the transaction table, in this order.
+pub(super) const TRANSACTION_FIELDS: usize = 11;
+
+/// One transaction as packed integers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TransactionRow {
+    /// Index of the origin + 1; 0 for no GTID.
+    pub(super) origin: u64,
+    pub(super) number: u64,
+    /// Index of the file.
+    pub(super) file: u64,
+    pub(super) first_offset: u64,
+    pub(super) last_offset: u64,
+    pub(super) timestamp_s: u64,
+    pub(super) server_id: u64,
+    /// Thread + 1; 0 where the log does not say.
+    pub(super) thread: u64,
+    /// 0 where the log does not say.
+    pub(super) committed_us: u64,
+    /// Xid + 1; 0 for none.
+    pub(super) xid: u64,
+    /// Events in this batch.
+    pub(super) events: u64,
+}
+
+impl TransactionRow {
+    pub(super) fn fields(&self) -> [u64; TRANSACTION_FIELDS] {
+        [
+            self.origin,
+            self.number,
+            self.file,
+            self.first_offset,
+            self.last_offset,
+            self.timestamp_s,
+            self.server_id,
+            self.thread,
+            self.committed_us,
+            self.xid,
+            self.events,
+        ]
+    }
+
+    pub(super) fn from_fields(fields: [u64; TRANSACTION_FIELDS]) -> Self {
+        let [origin, number, file, first_offset, last_offset, timestamp_s, rest @ ..] = fields;
+        let [server_id, thread, committed_us, xid, events] = rest;
+        Self {
+            origin,
+            number,
+            file,
+            first_offset,
+            last_offset,
+            timestamp_s,
+            server_id,
+            thread,
+            committed_us,
+            xid,
+            events,
+        }
+    }
+}
+
+/// The columns of the order stream, in this order.
+pub(super) const EVENT_FIELDS: usize = 5;
+
+/// One rows event (or the piece of it that is in this batch) as packed integers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct EventRow {
+    /// Index of the group.
+    pub(super) group: u64,
+    pub(super) rows: u64,
+    /// Where the event starts in the file.
+    pub(super) offset: u64,
+    pub(super) timestamp_s: u64,
+    /// The index in the event of the first row here.
+    pub(super) first_row: u64,
+}
+
+impl EventRow {
+    pub(super) fn fields(&self) -> [u64; EVENT_FIELDS] {
+        [self.group, self.rows, self.offset, self.timestamp_s, self.first_row]
+    }
+
+    pub(super) fn from_fields(
+        [group, rows, offset, timestamp_s, first_row]: [u64; EVENT_FIELDS],
+    ) -> Self {
+        Self { group, rows, offset, timestamp_s, first_row }
+    }
+}

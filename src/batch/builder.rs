@@ -1,0 +1,543 @@
+//! Changes → sealed batches.
+//!
+//! The builder holds complete transactions and at most one open one behind them. It never looks at
+//! a clock: when to seal is the caller's decision. The open transaction can be rolled back, wholly or
+//! to a savepoint, as long as its rows are still here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::binlog::rows::{Cell, Operation};
+use crate::binlog::table::Table;
+use crate::position::Position;
+
+use super::body::{Body, EVENT_FIELDS, EventRow, Origin, TRANSACTION_FIELDS, TransactionRow};
+use super::group::{Group, has_shape, shape};
+use super::{BatchError, Meta, encode_schema, fingerprint, ints};
+
+/// How batches are made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// zstd's level, 1 to 19; 0 for no compression.
+    pub level: i32,
+}
+
+/// A transaction's first event.
+#[derive(Clone, Debug, Default)]
+pub struct Begin {
+    /// Where its first event starts; with its GTID where there is one.
+    pub position: Position,
+    /// When that file was created, Unix seconds; 0 if not known.
+    pub file_created_s: u32,
+    /// The event's timestamp, Unix seconds.
+    pub timestamp_s: u32,
+    /// The server_id in its header.
+    pub server_id: u32,
+    /// The session that wrote it, where the log says so.
+    pub thread: Option<u32>,
+    /// When it was committed, microseconds since 1970, where the log says so.
+    pub committed_us: Option<u64>,
+}
+
+/// A transaction's last event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Commit {
+    /// Where the event ends.
+    pub end_offset: u64,
+    /// The storage engine's transaction number, where there is one.
+    pub xid: Option<u64>,
+}
+
+/// A batch without an identity: what is staged.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Sealed {
+    /// [`Meta`], encoded.
+    pub meta: Vec<u8>,
+    /// The compressed body.
+    pub body: Vec<u8>,
+    /// Row changes in it.
+    pub rows: u32,
+    /// Transactions that end in it.
+    pub transactions: u32,
+    /// The schema records that it carries.
+    pub schemas: Vec<(u64, Vec<u8>)>,
+}
+
+/// A place in the builder to which rows can be taken back.
+#[derive(Clone, Debug, Default)]
+struct Mark {
+    events: usize,
+    /// Rows in the last event.
+    event_rows: u64,
+    transactions: usize,
+    /// Rows per group.
+    groups: Vec<usize>,
+    bytes: usize,
+    rows: u32,
+}
+
+/// The transaction that has begun and not ended.
+#[derive(Debug)]
+struct Open {
+    begin: Begin,
+    row: TransactionRow,
+    /// Where it begins in the builder.
+    mark: Mark,
+    savepoints: Vec<(Vec<u8>, Mark)>,
+    /// Parts sealed so far, and the rows in them.
+    parts: u32,
+    rows_before: u64,
+}
+
+/// Collects changes until they are sealed.
+#[derive(Debug)]
+pub struct Builder {
+    settings: Settings,
+    groups: Vec<Group>,
+    fingerprints: HashMap<*const Table, (Arc<Table>, u64)>,
+    files: Vec<String>,
+    origins: Vec<Origin>,
+    transactions: Vec<TransactionRow>,
+    events: Vec<EventRow>,
+    open: Option<Open>,
+    /// The event that rows go to.
+    event: Option<(Arc<Table>, Operation, EventRow)>,
+    first: Option<(Position, u32)>,
+    last: Position,
+    bytes: usize,
+    rows: u32,
+    scratch: Vec<u64>,
+}
+
+/// Fingerprints remembered by a table's address; beyond it all are forgotten and computed anew.
+const FINGERPRINTS_MAX: usize = 256;
+
+/// What a row costs beside its values: states, lengths and the group's bookkeeping, roughly.
+const ROW_OVERHEAD_BYTES: usize = 8;
+
+impl Builder {
+    /// An empty builder.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            groups: Vec::new(),
+            fingerprints: HashMap::new(),
+            files: Vec::new(),
+            origins: Vec::new(),
+            transactions: Vec::new(),
+            events: Vec::new(),
+            open: None,
+            event: None,
+            first: None,
+            last: Position::default(),
+            bytes: 0,
+            rows: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// A transaction begins. One that is open is rolled back.
+    pub fn begin(&mut self, begin: Begin) {
+        self.rollback();
+        let row = TransactionRow {
+            first_offset: begin.position.offset,
+            timestamp_s: u64::from(begin.timestamp_s),
+            server_id: u64::from(begin.server_id),
+            thread: begin.thread.map_or(0, |thread| u64::from(thread) + 1),
+            committed_us: begin.committed_us.unwrap_or(0),
+            ..TransactionRow::default()
+        };
+        let mark = self.mark();
+        self.open =
+            Some(Open { begin, row, mark, savepoints: Vec::new(), parts: 0, rows_before: 0 });
+    }
+
+    /// A rows event of the open transaction: what the rows that follow are of.
+    pub fn event(
+        &mut self,
+        table: &Arc<Table>,
+        operation: Operation,
+        offset: u64,
+        timestamp_s: u32,
+    ) {
+        let timestamp_s = u64::from(timestamp_s);
+        let event = EventRow { offset, timestamp_s, ..EventRow::default() };
+        self.event = Some((Arc::clone(table), operation, event));
+    }
+
+    /// A row of the event; images that an operation does not have are empty.
+    pub fn row(&mut self, before: &[Cell<'_>], after: &[Cell<'_>]) {
+        let (table, operation, mut event) = self.event.take().expect("a row follows its event");
+        if event.rows == 0 {
+            event.group = self.group(&table, operation, before, after) as u64;
+            self.events.push(event);
+        }
+        // All rows of one event have images of one shape, so the first one's group serves all.
+        event.rows += 1;
+        if let Some(last) = self.events.last_mut() {
+            last.rows = event.rows;
+        }
+        if let Some(group) = self.groups.get_mut(event.group as usize) {
+            group.push(before, after);
+        }
+        self.rows += 1;
+        self.bytes += ROW_OVERHEAD_BYTES + weight(before) + weight(after);
+        self.event = Some((table, operation, event));
+    }
+
+    /// Remembers a savepoint of the open transaction; one of the same name is replaced.
+    pub fn savepoint(&mut self, name: &[u8]) {
+        let mark = self.mark();
+        if let Some(open) = &mut self.open {
+            open.savepoints.retain(|(known, _)| known != name);
+            open.savepoints.push((name.to_owned(), mark));
+        }
+    }
+
+    /// Takes the open transaction back to a savepoint. False if its rows have left with a part, or
+    /// if there is no such savepoint: then the transaction cannot be restored.
+    #[must_use]
+    pub fn rollback_to(&mut self, name: &[u8]) -> bool {
+        let Some(open) = &mut self.open else { return false };
+        let Some(at) = open.savepoints.iter().position(|(known, _)| known == name) else {
+            return false;
+        };
+        open.savepoints.truncate(at + 1);
+        let Some((_, mark)) = open.savepoints.get(at).cloned() else { return false };
+        self.truncate(&mark);
+        true
+    }
+
+    /// Drops the open transaction. Parts of it that were sealed are the caller's to discard.
+    pub fn rollback(&mut self) {
+        self.event = None;
+        if let Some(open) = self.open.take() {
+            self.truncate(&open.mark);
+        }
+    }
+
+    /// The open transaction ends and is complete; without rows it leaves no trace.
+    pub fn commit(&mut self, commit: Commit) {
+        self.event = None;
+        let Some(mut open) = self.open.take() else { return };
+        let events = self.events.len() - open.mark.events;
+        if events == 0 && open.parts == 0 {
+            return;
+        }
+        open.row.last_offset = commit.end_offset;
+        open.row.xid = commit.xid.map_or(0, |xid| xid.wrapping_add(1));
+        let last = Position { offset: commit.end_offset, ..open.begin.position.clone() };
+        self.push_transaction(&open, events);
+        self.last = last;
+    }
+
+    fn push_transaction(&mut self, open: &Open, events: usize) {
+        let position = &open.begin.position;
+        let mut row = TransactionRow { events: events as u64, ..open.row };
+        row.file = index_of(&mut self.files, &position.file) as u64;
+        if let Some(gtid) = &position.gtid {
+            let (origin, number) = Origin::of(gtid);
+            row.origin = index_of(&mut self.origins, &origin) as u64 + 1;
+            row.number = number;
+        }
+        self.first.get_or_insert_with(|| (position.clone(), open.begin.file_created_s));
+        self.transactions.push(row);
+    }
+
+    /// Rows here, of complete transactions and the open one.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// About how many bytes the rows here take, plain.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Complete transactions here.
+    pub fn transactions(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// Whether the open transaction (or the one just committed) has left parts before.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Seals the complete transactions; `None` if there is none. The open one stays.
+    ///
+    /// `known` tells whether a schema has travelled already.
+    pub fn seal(&mut self, known: impl FnMut(u64) -> bool) -> Result<Option<Sealed>, BatchError> {
+        if self.transactions.is_empty() {
+            return Ok(None);
+        }
+        let mark = self.open.as_ref().map_or_else(|| self.mark(), |open| open.mark.clone());
+        let (first, file_created_s) = self.first.take().unwrap_or_default();
+        let meta = Meta {
+            first,
+            file_created_s,
+            last: self.last.clone(),
+            transactions: self.transactions.len() as u32,
+            rows: mark.rows,
+            ..Meta::default()
+        };
+        self.seal_upto(&mark, meta, 0, known).map(Some)
+    }
+
+    /// Seals the open transaction's rows as one part of it. The complete ones must have been sealed.
+    pub fn seal_part(
+        &mut self,
+        known: impl FnMut(u64) -> bool,
+    ) -> Result<Option<Sealed>, BatchError> {
+        debug_assert!(self.transactions.is_empty(), "complete transactions are sealed first");
+        let Some(mut open) = self.open.take() else { return Ok(None) };
+        let mark = self.mark();
+        self.push_transaction(&open, mark.events);
+        let (first, file_created_s) = self.first.take().unwrap_or_default();
+        let meta = Meta {
+            last: first.clone(),
+            first,
+            file_created_s,
+            rows: mark.rows,
+            part: open.parts,
+            continues: true,
+            ..Meta::default()
+        };
+        let sealed = self.seal_upto(&mark, meta, open.rows_before, known)?;
+        open.parts += 1;
+        open.rows_before += u64::from(mark.rows);
+        open.mark = Mark::default();
+        open.savepoints.clear();
+        self.open = Some(open);
+        self.reopen_event();
+        Ok(Some(sealed))
+    }
+
+    /// Ends a transaction of which parts were sealed: the last part.
+    pub fn seal_last_part(
+        &mut self,
+        commit: Commit,
+        known: impl FnMut(u64) -> bool,
+    ) -> Result<Option<Sealed>, BatchError> {
+        let Some((part, rows_before)) = self.open.as_ref().map(|o| (o.parts, o.rows_before)) else {
+            return Ok(None);
+        };
+        self.commit(commit);
+        let mark = self.mark();
+        let (first, file_created_s) = self.first.take().unwrap_or_default();
+        let meta = Meta {
+            first,
+            file_created_s,
+            last: self.last.clone(),
+            transactions: 1,
+            rows: mark.rows,
+            part,
+            ..Meta::default()
+        };
+        self.seal_upto(&mark, meta, rows_before, known).map(Some)
+    }
+
+    /// Parts of the open transaction that were sealed so far.
+    pub fn parts(&self) -> u32 {
+        self.open.as_ref().map_or(0, |open| open.parts)
+    }
+
+    fn seal_upto(
+        &mut self,
+        mark: &Mark,
+        meta: Meta,
+        rows_before: u64,
+        known: impl FnMut(u64) -> bool,
+    ) -> Result<Sealed, BatchError> {
+        let body = self.body(mark, rows_before, known);
+        let sealed = seal_body(meta, &body, self.settings.level)?;
+        self.forget(mark);
+        Ok(sealed)
+    }
+
+    fn body(&mut self, mark: &Mark, rows_before: u64, known: impl FnMut(u64) -> bool) -> Body {
+        let mut body = Body {
+            files: std::mem::take(&mut self.files),
+            origins: std::mem::take(&mut self.origins),
+            transactions: self.transactions.len() as u32,
+            rows_before,
+            events: mark.events as u32,
+            ..Body::default()
+        };
+        let scratch = &mut self.scratch;
+        let transactions = self.transactions.iter().map(TransactionRow::fields);
+        pack::<TRANSACTION_FIELDS>(transactions, scratch, &mut body.transaction_columns);
+        let mut used = Vec::new();
+        for (index, rows) in mark.groups.iter().enumerate().filter(|(_, rows)| **rows > 0) {
+            let Some(group) = self.groups.get(index) else { continue };
+            let table = index_of(&mut body.tables, &group.fingerprint);
+            body.groups.push(group.encode(table as u32, *rows, scratch));
+            used.push(index as u64);
+        }
+        let events = self.events.iter().take(mark.events).map(|event| {
+            let group = used.binary_search(&event.group).expect("an event's group has its rows");
+            EventRow { group: group as u64, ..*event }.fields()
+        });
+        pack::<EVENT_FIELDS>(events, scratch, &mut body.event_columns);
+        body.schemas = self.schemas(&body.tables, known);
+        body
+    }
+
+    fn schemas(&self, tables: &[u64], mut known: impl FnMut(u64) -> bool) -> Vec<(u64, Vec<u8>)> {
+        let new = tables.iter().filter(|fingerprint| !known(**fingerprint));
+        let group = |fingerprint: &u64| self.groups.iter().find(|g| g.fingerprint == *fingerprint);
+        new.filter_map(|fingerprint| {
+            Some((*fingerprint, encode_schema(&group(fingerprint)?.table)))
+        })
+        .collect()
+    }
+
+    /// Drops what was sealed; the open transaction moves to the front.
+    fn forget(&mut self, mark: &Mark) {
+        self.transactions.clear();
+        self.events.drain(..mark.events);
+        self.rows -= mark.rows;
+        self.bytes -= mark.bytes;
+        let empty_before = self.rows == 0;
+        for (group, rows) in self.groups.iter_mut().zip(&mark.groups) {
+            group.drain(*rows);
+        }
+        if empty_before {
+            // Between transactions: groups that the last batch did not use give their memory back.
+            let mut rows = mark.groups.iter();
+            self.groups.retain(|_| rows.next().is_some_and(|rows| *rows > 0));
+        }
+        if let Some(open) = &mut self.open {
+            let base = open.mark.clone();
+            let shift = |mark: &mut Mark| {
+                mark.events -= base.events;
+                mark.rows -= base.rows;
+                mark.bytes -= base.bytes;
+                mark.transactions = 0;
+                for (rows, base) in mark.groups.iter_mut().zip(&base.groups) {
+                    *rows -= base;
+                }
+            };
+            open.savepoints.iter_mut().for_each(|(_, mark)| shift(mark));
+            shift(&mut open.mark);
+            if empty_before {
+                open.mark = Mark::default();
+                open.savepoints.iter_mut().for_each(|(_, mark)| *mark = Mark::default());
+            }
+        }
+    }
+
+    /// After a part: rows of the same event go on in a new entry of the order stream.
+    fn reopen_event(&mut self) {
+        if let Some((_, _, event)) = &mut self.event {
+            event.first_row += event.rows;
+            event.rows = 0;
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            events: self.events.len(),
+            event_rows: self.events.last().map_or(0, |event| event.rows),
+            transactions: self.transactions.len(),
+            groups: self.groups.iter().map(|group| group.rows).collect(),
+            bytes: self.bytes,
+            rows: self.rows,
+        }
+    }
+
+    fn truncate(&mut self, mark: &Mark) {
+        self.event = None;
+        self.events.truncate(mark.events);
+        if let Some(last) = self.events.last_mut() {
+            last.rows = mark.event_rows;
+        }
+        self.transactions.truncate(mark.transactions);
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            group.truncate(mark.groups.get(index).copied().unwrap_or(0));
+        }
+        (self.bytes, self.rows) = (mark.bytes, mark.rows);
+    }
+
+    /// The index of the group that rows of this form go to.
+    fn group(
+        &mut self,
+        table: &Arc<Table>,
+        operation: Operation,
+        before: &[Cell<'_>],
+        after: &[Cell<'_>],
+    ) -> usize {
+        let fingerprint = self.fingerprint(table);
+        let fits = |group: &Group| {
+            group.fingerprint == fingerprint
+                && group.operation == operation
+                && has_shape(before, &group.before)
+                && has_shape(after, &group.after)
+        };
+        if let Some(index) = self.groups.iter().position(fits) {
+            return index;
+        }
+        let (before, after) = (shape(before), shape(after));
+        self.groups.push(Group::new(Arc::clone(table), fingerprint, operation, before, after));
+        self.groups.len() - 1
+    }
+
+    fn fingerprint(&mut self, table: &Arc<Table>) -> u64 {
+        if let Some((_, fingerprint)) = self.fingerprints.get(&Arc::as_ptr(table)) {
+            return *fingerprint;
+        }
+        if self.fingerprints.len() >= FINGERPRINTS_MAX {
+            self.fingerprints.clear();
+        }
+        let fingerprint = fingerprint(&encode_schema(table));
+        // The table is kept with it, so its address cannot come to mean another one.
+        self.fingerprints.insert(Arc::as_ptr(table), (Arc::clone(table), fingerprint));
+        fingerprint
+    }
+}
+
+/// Compresses a body and completes its meta.
+pub(super) fn seal_body(mut meta: Meta, body: &Body, level: i32) -> Result<Sealed, BatchError> {
+    let plain = postcard::to_allocvec(body).map_err(|_| BatchError::Refused("body"))?;
+    meta.plain_len = u32::try_from(plain.len()).map_err(|_| BatchError::TooLarge("body"))?;
+    meta.plain_crc = crc32c::crc32c(&plain);
+    let bytes = if level == 0 {
+        plain
+    } else {
+        meta.codec = 1;
+        zstd::bulk::compress(&plain, level).map_err(|_| BatchError::Refused("zstd"))?
+    };
+    Ok(Sealed {
+        rows: meta.rows,
+        transactions: meta.transactions,
+        schemas: body.schemas.clone(),
+        meta: meta.encode(),
+        body: bytes,
+    })
+}
+
+/// Packs rows of `N` integers column by column.
+fn pack<const N: usize>(
+    rows: impl Iterator<Item = [u64; N]> + Clone,
+    scratch: &mut Vec<u64>,
+    out: &mut Vec<u8>,
+) {
+    for field in 0..N {
+        scratch.clear();
+        scratch.extend(rows.clone().filter_map(|row| row.get(field).copied()));
+        ints::encode(scratch, out);
+    }
+}
+
+fn index_of<T: Clone + PartialEq>(all: &mut Vec<T>, item: &T) -> usize {
+    // The last one is the usual one.
+    if let Some(index) = all.iter().rposition(|known| known == item) {
+        return index;
+    }
+    all.push(item.clone());
+    all.len() - 1
+}
+
+fn weight(image: &[Cell<'_>]) -> usize {
+    image.iter().map(|cell| if let Cell::Value(bytes) = cell { bytes.len() + 2 } else { 1 }).sum()
+}

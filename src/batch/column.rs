@@ -1,0 +1,428 @@
+//! One column of a group: what the rows have in it, and the layout that makes it small.
+//!
+//! ```text
+//!  states    n integers: 0 value, 1 NULL, 2 same as the before image
+//!  lengths   one integer per value
+//!  layout    u8
+//!  bytes     by layout
+//! ```
+//!
+//! | layout | for | bytes |
+//! |---|---|---|
+//! | raw | text, blobs | the values behind each other |
+//! | little | integers as MySQL stores them, 1 to 8 bytes | packed integers |
+//! | big | decimals, times: big-endian and ordered, 1 to 8 bytes | packed integers |
+//! | scaled32, scaled64 | floats and doubles that are decimals with few digits | the power of ten, packed integers |
+//! | planes | other values of one length | all first bytes, all second bytes, … |
+
+use crate::binlog::rows::Cell;
+use crate::binlog::table::Kind;
+
+use super::cursor::Cursor;
+use super::{BatchError, ints};
+
+const VALUE: u8 = 0;
+const NULL: u8 = 1;
+const SAME: u8 = 2;
+
+const RAW: u8 = 0;
+const LITTLE: u8 = 1;
+const BIG: u8 = 2;
+const SCALED32: u8 = 3;
+const SCALED64: u8 = 4;
+const PLANES: u8 = 5;
+
+/// Powers of ten that are tried for floats; readings and prices rarely have more digits.
+const SCALE_MAX: u8 = 4;
+
+/// Values of one length above this stay as they are: transposing them gains nothing.
+const PLANES_WIDTH_MAX: usize = 32;
+
+/// The values of one column, row by row.
+#[derive(Debug, Default)]
+pub(super) struct Column {
+    states: Vec<u8>,
+    lengths: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+impl Column {
+    pub(super) fn push(&mut self, cell: Cell<'_>) {
+        match cell {
+            Cell::Value(bytes) => {
+                self.states.push(VALUE);
+                self.lengths.push(bytes.len() as u32);
+                self.bytes.extend_from_slice(bytes);
+            }
+            // A group's columns are those that its images have, so an absent cell cannot come here.
+            Cell::Null | Cell::Absent => self.states.push(NULL),
+        }
+    }
+
+    /// The after image of an update: only what differs from the before image.
+    pub(super) fn push_changed(&mut self, before: Cell<'_>, after: Cell<'_>) {
+        if before == after {
+            self.states.push(SAME);
+        } else {
+            self.push(after);
+        }
+    }
+
+    /// Forgets the rows from `rows` on.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        let (values, bytes) = self.prefix(rows);
+        self.states.truncate(rows);
+        self.lengths.truncate(values);
+        self.bytes.truncate(bytes);
+    }
+
+    /// Forgets the first `rows` rows.
+    pub(super) fn drain(&mut self, rows: usize) {
+        let (values, bytes) = self.prefix(rows);
+        self.states.drain(..rows.min(self.states.len()));
+        self.lengths.drain(..values);
+        self.bytes.drain(..bytes);
+    }
+
+    /// How many values, and of how many bytes, the first `rows` rows have.
+    fn prefix(&self, rows: usize) -> (usize, usize) {
+        let values = self.states.iter().take(rows).filter(|state| **state == VALUE).count();
+        let bytes = self.lengths.iter().take(values).map(|len| *len as usize).sum();
+        (values, bytes)
+    }
+
+    /// Appends the first `rows` rows to `out`. `scratch` is working space.
+    pub(super) fn encode(
+        &self,
+        kind: Kind,
+        rows: usize,
+        scratch: &mut Vec<u64>,
+        out: &mut Vec<u8>,
+    ) {
+        let (values, len) = self.prefix(rows);
+        let (lengths, bytes) = (self.lengths.get(..values), self.bytes.get(..len));
+        let (lengths, bytes) = (lengths.unwrap_or_default(), bytes.unwrap_or_default());
+        pack(self.states.iter().take(rows).map(|state| u64::from(*state)), scratch, out);
+        pack(lengths.iter().map(|len| u64::from(*len)), scratch, out);
+        let width = match lengths {
+            [first, rest @ ..] if rest.iter().all(|len| len == first) => *first as usize,
+            _ => 0,
+        };
+        encode_bytes(kind, width, bytes, scratch, out);
+    }
+}
+
+fn encode_bytes(kind: Kind, width: usize, bytes: &[u8], scratch: &mut Vec<u64>, out: &mut Vec<u8>) {
+    match (Shape::of(kind), width) {
+        (Shape::Little, 1..=8) => {
+            out.push(LITTLE);
+            pack(bytes.chunks_exact(width).map(little), scratch, out);
+        }
+        (Shape::Big, 1..=8) => {
+            out.push(BIG);
+            pack(bytes.chunks_exact(width).map(big), scratch, out);
+        }
+        (Shape::Float, 4) => match scaled32(bytes, scratch) {
+            Some(scale) => put_scaled(SCALED32, scale, scratch, out),
+            None => put_planes(width, bytes, out),
+        },
+        (Shape::Float, 8) => match scaled64(bytes, scratch) {
+            Some(scale) => put_scaled(SCALED64, scale, scratch, out),
+            None => put_planes(width, bytes, out),
+        },
+        (Shape::Little | Shape::Big | Shape::Float, 9..=PLANES_WIDTH_MAX) => {
+            put_planes(width, bytes, out);
+        }
+        _ => {
+            out.push(RAW);
+            out.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// How a type's bytes are ordered.
+enum Shape {
+    Little,
+    Big,
+    Float,
+    Opaque,
+}
+
+impl Shape {
+    fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Tiny | Kind::Short | Kind::Int24 | Kind::Long | Kind::LongLong | Kind::Year => {
+                Self::Little
+            }
+            Kind::Timestamp | Kind::Date | Kind::NewDate | Kind::Time | Kind::DateTime => {
+                Self::Little
+            }
+            Kind::Enum | Kind::Set => Self::Little,
+            Kind::Timestamp2 | Kind::DateTime2 | Kind::Time2 => Self::Big,
+            Kind::NewDecimal | Kind::Bit => Self::Big,
+            Kind::Float | Kind::Double => Self::Float,
+            _ => Self::Opaque,
+        }
+    }
+}
+
+fn pack(values: impl Iterator<Item = u64>, scratch: &mut Vec<u64>, out: &mut Vec<u8>) {
+    scratch.clear();
+    scratch.extend(values);
+    ints::encode(scratch, out);
+}
+
+fn little(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+fn big(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+fn put_planes(width: usize, bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(PLANES);
+    for plane in 0..width {
+        out.extend(bytes.iter().skip(plane).step_by(width));
+    }
+}
+
+fn put_scaled(layout: u8, scale: u8, values: &[u64], out: &mut Vec<u8>) {
+    out.push(layout);
+    out.push(scale);
+    ints::encode(values, out);
+}
+
+/// The least power of ten that turns every double into an integer and back, bit for bit.
+fn scaled64(bytes: &[u8], scratch: &mut Vec<u64>) -> Option<u8> {
+    scaled(scratch, |scale| {
+        bytes.as_chunks().0.iter().map(move |chunk| {
+            let value = f64::from_le_bytes(*chunk);
+            let scaled = (value * power(scale)).round();
+            (unscaled64(scaled as i64, scale).to_bits() == value.to_bits()).then_some(scaled as i64)
+        })
+    })
+}
+
+fn scaled32(bytes: &[u8], scratch: &mut Vec<u64>) -> Option<u8> {
+    scaled(scratch, |scale| {
+        bytes.as_chunks().0.iter().map(move |chunk| {
+            let value = f32::from_le_bytes(*chunk);
+            let scaled = (f64::from(value) * power(scale)).round();
+            (unscaled32(scaled as i64, scale).to_bits() == value.to_bits()).then_some(scaled as i64)
+        })
+    })
+}
+
+fn scaled<I: Iterator<Item = Option<i64>>>(
+    scratch: &mut Vec<u64>,
+    at: impl Fn(u8) -> I,
+) -> Option<u8> {
+    (0..=SCALE_MAX).find(|scale| {
+        scratch.clear();
+        at(*scale).all(|value| value.map(|value| scratch.push(offset_binary(value))).is_some())
+    })
+}
+
+fn power(scale: u8) -> f64 {
+    10f64.powi(i32::from(scale))
+}
+
+fn unscaled64(value: i64, scale: u8) -> f64 {
+    value as f64 / power(scale)
+}
+
+fn unscaled32(value: i64, scale: u8) -> f32 {
+    unscaled64(value, scale) as f32
+}
+
+/// Signed numbers in an order that unsigned packing keeps.
+fn offset_binary(value: i64) -> u64 {
+    (value as u64) ^ (1 << 63)
+}
+
+/// A column of a decoded batch.
+#[derive(Debug, Default)]
+pub(super) struct Decoded {
+    /// Per row: where its value ends in `bytes`, or a mark.
+    ends: Vec<Slot>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Slot {
+    Null,
+    Same,
+    Value { start: usize, end: usize },
+}
+
+impl Decoded {
+    /// Reads what [`Column::encode`] wrote. `budget` is how many more bytes may be allocated.
+    pub(super) fn decode(
+        cursor: &mut Cursor<'_>,
+        rows: usize,
+        budget: &mut usize,
+    ) -> Result<Self, BatchError> {
+        charge(budget, rows * size_of::<Slot>())?;
+        let mut states = Vec::with_capacity(rows);
+        ints::decode(cursor, rows, |state| states.push(state))?;
+        let values = states.iter().filter(|state| **state == u64::from(VALUE)).count();
+        let mut lengths = Vec::with_capacity(values);
+        ints::decode(cursor, values, |len| lengths.push(len))?;
+        let total = lengths
+            .iter()
+            .try_fold(0usize, |sum, len| sum.checked_add(usize::try_from(*len).ok()?))
+            .ok_or(BatchError::TooLarge("column"))?;
+        charge(budget, total)?;
+        let bytes = decode_bytes(cursor, &lengths, total)?;
+        if bytes.len() != total {
+            return Err(BatchError::Malformed("column: bytes", bytes.len() as u64));
+        }
+        Ok(Self { ends: slots(&states, &lengths)?, bytes })
+    }
+
+    /// The row's cell; `before` is what "same" refers to.
+    pub(super) fn cell<'a>(&'a self, row: usize, before: Cell<'a>) -> Cell<'a> {
+        match self.ends.get(row) {
+            Some(Slot::Value { start, end }) => {
+                Cell::Value(self.bytes.get(*start..*end).unwrap_or_default())
+            }
+            Some(Slot::Same) => before,
+            Some(Slot::Null) | None => Cell::Null,
+        }
+    }
+}
+
+fn charge(budget: &mut usize, bytes: usize) -> Result<(), BatchError> {
+    *budget = budget.checked_sub(bytes).ok_or(BatchError::TooLarge("column"))?;
+    Ok(())
+}
+
+fn slots(states: &[u64], lengths: &[u64]) -> Result<Vec<Slot>, BatchError> {
+    let (mut start, mut lengths) = (0, lengths.iter());
+    let slot = |state: &u64| match u8::try_from(*state) {
+        Ok(VALUE) => {
+            let end = start + lengths.next().copied().unwrap_or(0) as usize;
+            let slot = Slot::Value { start, end };
+            start = end;
+            Ok(slot)
+        }
+        Ok(NULL) => Ok(Slot::Null),
+        Ok(SAME) => Ok(Slot::Same),
+        _ => Err(BatchError::Malformed("column: state", *state)),
+    };
+    states.iter().map(slot).collect()
+}
+
+fn decode_bytes(
+    cursor: &mut Cursor<'_>,
+    lengths: &[u64],
+    total: usize,
+) -> Result<Vec<u8>, BatchError> {
+    let width = lengths.first().map_or(0, |len| *len as usize);
+    let layout = cursor.u8("column: layout")?;
+    if layout == RAW {
+        return Ok(cursor.bytes(total, "column: raw")?.to_vec());
+    }
+    if width == 0 || lengths.iter().any(|len| *len as usize != width) {
+        return Err(BatchError::Malformed("column: layout", u64::from(layout)));
+    }
+    let (count, mut bytes) = (lengths.len(), Vec::with_capacity(total));
+    match layout {
+        LITTLE if width <= 8 => ints::decode(cursor, count, |value| {
+            bytes.extend(value.to_le_bytes().iter().take(width));
+        })?,
+        BIG if width <= 8 => ints::decode(cursor, count, |value| {
+            bytes.extend(value.to_be_bytes().iter().skip(8 - width));
+        })?,
+        SCALED32 if width == 4 => {
+            let scale = cursor.u8("column: scale")?.min(SCALE_MAX);
+            ints::decode(cursor, count, |value| {
+                bytes.extend(unscaled32(offset_binary(value as i64) as i64, scale).to_le_bytes());
+            })?;
+        }
+        SCALED64 if width == 8 => {
+            let scale = cursor.u8("column: scale")?.min(SCALE_MAX);
+            ints::decode(cursor, count, |value| {
+                bytes.extend(unscaled64(offset_binary(value as i64) as i64, scale).to_le_bytes());
+            })?;
+        }
+        PLANES => {
+            let planes = cursor.bytes(total, "column: planes")?;
+            for row in 0..count {
+                bytes.extend(planes.iter().skip(row).step_by(count));
+            }
+        }
+        _ => return Err(BatchError::Malformed("column: layout", u64::from(layout))),
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(kind: Kind, cells: &[Cell<'_>]) -> usize {
+        let mut column = Column::default();
+        cells.iter().for_each(|cell| column.push(*cell));
+        let (mut bytes, mut budget) = (Vec::new(), 1 << 20);
+        column.encode(kind, cells.len(), &mut Vec::new(), &mut bytes);
+        let mut cursor = Cursor::new(&bytes);
+        let back = Decoded::decode(&mut cursor, cells.len(), &mut budget).unwrap();
+        for (row, cell) in cells.iter().enumerate() {
+            assert_eq!(back.cell(row, Cell::Absent), *cell, "{kind:?} row {row}");
+        }
+        assert_eq!(cursor.left(), 0);
+        bytes.len()
+    }
+
+    #[test]
+    fn values_survive_every_layout() {
+        let floats: Vec<_> =
+            [1.5f32, -0.25, 230.1, f32::MIN_POSITIVE, -0.0].map(f32::to_le_bytes).into();
+        let doubles: Vec<_> = [1.5f64, 99.99, -17.0, 0.1 + 0.2, -0.0].map(f64::to_le_bytes).into();
+        let cells =
+            |all: &'static [&'static [u8]]| all.iter().map(|b| Cell::Value(b)).collect::<Vec<_>>();
+        round(Kind::Long, &cells(&[&[1, 0, 0, 0], &[255, 255, 255, 255]]));
+        round(Kind::Varchar, &cells(&[b"a", b"", b"longer"]));
+        round(Kind::NewDecimal, &cells(&[&[0x80, 1, 2, 3, 4], &[0x7f, 1, 2, 3, 4]]));
+        round(Kind::NewDecimal, &cells(&[&[1; 20], &[2; 20], &[3; 20]]));
+        round(Kind::Float, &floats.iter().map(|b| Cell::Value(b)).collect::<Vec<_>>());
+        round(Kind::Double, &doubles.iter().map(|b| Cell::Value(b)).collect::<Vec<_>>());
+        round(Kind::Tiny, &[Cell::Null, Cell::Value(&[3]), Cell::Null]);
+        round(Kind::Tiny, &[]);
+    }
+
+    #[test]
+    fn decimal_looking_doubles_cost_little() {
+        let doubles: Vec<_> =
+            (0..1000).map(|i| (f64::from(i % 50) / 100.0).to_le_bytes()).collect();
+        let cells: Vec<_> = doubles.iter().map(|bytes| Cell::Value(bytes)).collect();
+        assert!(round(Kind::Double, &cells) < 1000);
+    }
+
+    #[test]
+    fn rows_can_be_taken_from_either_end() {
+        let mut column = Column::default();
+        for cell in [Cell::Value(b"one"), Cell::Null, Cell::Value(b"three"), Cell::Value(b"4")] {
+            column.push(cell);
+        }
+        column.truncate(3);
+        column.drain(1);
+        let (mut bytes, mut budget) = (Vec::new(), 1000);
+        column.encode(Kind::Varchar, 2, &mut Vec::new(), &mut bytes);
+        let back = Decoded::decode(&mut Cursor::new(&bytes), 2, &mut budget).unwrap();
+        assert_eq!(back.cell(0, Cell::Absent), Cell::Null);
+        assert_eq!(back.cell(1, Cell::Absent), Cell::Value(b"three"));
+    }
+
+    #[test]
+    fn a_column_that_claims_too_much_is_refused() {
+        let mut bytes = Vec::new();
+        ints::encode(&[0, 0], &mut bytes);
+        ints::encode(&[1 << 40, 1 << 40], &mut bytes);
+        bytes.push(RAW);
+        let error = Decoded::decode(&mut Cursor::new(&bytes), 2, &mut 1000).unwrap_err();
+        assert!(matches!(error, BatchError::TooLarge(_)), "{error}");
+    }
+}

@@ -1,0 +1,109 @@
+//! Rows of one table and operation whose images have the same columns, as columns.
+
+use std::sync::Arc;
+
+use crate::binlog::rows::{Cell, Operation};
+use crate::binlog::table::{Kind, Table};
+
+use super::body::GroupRecord;
+use super::column::Column;
+
+/// Rows on their way into a batch.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) table: Arc<Table>,
+    pub(super) fingerprint: u64,
+    pub(super) operation: Operation,
+    pub(super) before: Vec<u8>,
+    pub(super) after: Vec<u8>,
+    pub(super) rows: usize,
+    /// The before columns, then the after columns, each only if it is in the image.
+    columns: Vec<(Kind, Column)>,
+}
+
+impl Group {
+    pub(super) fn new(
+        table: Arc<Table>,
+        fingerprint: u64,
+        operation: Operation,
+        before: Vec<u8>,
+        after: Vec<u8>,
+    ) -> Self {
+        let of = |bits: &[u8]| {
+            let kinds = table.columns.iter().enumerate();
+            let present = kinds.filter(|(index, _)| bit(bits, *index));
+            present.map(|(_, column)| (column.kind, Column::default())).collect::<Vec<_>>()
+        };
+        let mut columns = of(&before);
+        columns.extend(of(&after));
+        Self { table, fingerprint, operation, before, after, rows: 0, columns }
+    }
+
+    /// Appends a row whose images have this group's columns.
+    pub(super) fn push(&mut self, before: &[Cell<'_>], after: &[Cell<'_>]) {
+        self.rows += 1;
+        let mut columns = self.columns.iter_mut();
+        for cell in before.iter().filter(|cell| **cell != Cell::Absent) {
+            if let Some((_, column)) = columns.next() {
+                column.push(*cell);
+            }
+        }
+        for (index, cell) in after.iter().enumerate().filter(|(_, cell)| **cell != Cell::Absent) {
+            let Some((_, column)) = columns.next() else { break };
+            match before.get(index) {
+                Some(Cell::Absent) | None => column.push(*cell),
+                Some(before) => column.push_changed(*before, *cell),
+            }
+        }
+    }
+
+    pub(super) fn truncate(&mut self, rows: usize) {
+        self.rows = self.rows.min(rows);
+        self.columns.iter_mut().for_each(|(_, column)| column.truncate(rows));
+    }
+
+    pub(super) fn drain(&mut self, rows: usize) {
+        self.rows = self.rows.saturating_sub(rows);
+        self.columns.iter_mut().for_each(|(_, column)| column.drain(rows));
+    }
+
+    /// The first `rows` rows, encoded. `table` is the index that the record is to name.
+    pub(super) fn encode(&self, table: u32, rows: usize, scratch: &mut Vec<u64>) -> GroupRecord {
+        let mut data = Vec::new();
+        for (kind, column) in &self.columns {
+            column.encode(*kind, rows, scratch, &mut data);
+        }
+        GroupRecord {
+            table,
+            operation: self.operation as u8,
+            columns: self.table.columns.len() as u32,
+            before: self.before.clone(),
+            after: self.after.clone(),
+            rows: rows as u32,
+            data,
+        }
+    }
+}
+
+/// Which columns an image has, one bit each; empty for no image.
+pub(super) fn shape(image: &[Cell<'_>]) -> Vec<u8> {
+    let mut bits = vec![0; image.len().div_ceil(8)];
+    for (index, cell) in image.iter().enumerate() {
+        if *cell != Cell::Absent
+            && let Some(byte) = bits.get_mut(index / 8)
+        {
+            *byte |= 1 << (index % 8);
+        }
+    }
+    bits
+}
+
+/// Whether an image has this shape; no allocation.
+pub(super) fn has_shape(image: &[Cell<'_>], bits: &[u8]) -> bool {
+    bits.len() == image.len().div_ceil(8)
+        && image.iter().enumerate().all(|(index, cell)| (*cell != Cell::Absent) == bit(bits, index))
+}
+
+pub(super) fn bit(bits: &[u8], index: usize) -> bool {
+    bits.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+}

@@ -1,0 +1,119 @@
+//! The one record that says where a buffer stands: written whole, with a checksum, in the same
+//! SQLite transaction as the batches that it speaks of.
+//!
+//! Rows of batches carry an `id` that only ever rises (or, for a lead, stands before all others).
+//! The number of a batch in its epoch is `id - base`, so that a new epoch renumbers everything that
+//! is staged by writing this record alone.
+//!
+//! ```text
+//!          base     floor     acked     visible     last
+//!  ids ─────┴─────────┴─────────┴──────────┴──────────┴──►
+//!           sequence  forgotten acknow-    behind      parts of a
+//!           0         up to     ledged     a commit    transaction
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::position::{Checkpoint, Sequence};
+
+use super::fault::Fault;
+
+/// Where a buffer stands.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// The start of the machine in which it was last opened.
+    pub(super) boot_id: String,
+    /// Whether it was closed, and nothing written since.
+    pub(super) clean: bool,
+    /// How often it has been opened; the lock's file has the same number, unless one of the two was
+    /// replaced.
+    pub(super) opened: u64,
+    /// 1 and up.
+    pub(super) epoch: u64,
+    /// The id that stands for [`Sequence::START`].
+    pub(super) base: i64,
+    /// The last id that has been forgotten: always the end of a commit.
+    pub(super) floor: i64,
+    /// The checksum of the batch `floor`, while it is of this epoch.
+    pub(super) floor_crc: u32,
+    /// The last id that has been acknowledged.
+    pub(super) acked: i64,
+    /// The last id that is behind a commit.
+    pub(super) visible: i64,
+    /// Where reading would go on if every row were lost; encoded; empty if it is not known.
+    pub(super) floor_checkpoint: Vec<u8>,
+    /// Where reading goes on; encoded; empty if nothing was ever committed.
+    pub(super) checkpoint: Vec<u8>,
+}
+
+impl State {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        seal(postcard::to_allocvec(self).expect("a record of plain values encodes"))
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
+        unseal(bytes)
+            .and_then(|plain| postcard::from_bytes(plain).ok())
+            .ok_or_else(|| Fault::Damaged("its state record fails its checksum".to_owned()))
+    }
+
+    /// The id of a number in this epoch; `None` beyond all ids.
+    pub(super) fn id(&self, sequence: Sequence) -> Option<i64> {
+        self.base.checked_add_unsigned(sequence.0)
+    }
+
+    /// The number of an id at or behind `base`.
+    pub(super) fn sequence(&self, id: i64) -> Sequence {
+        Sequence(id.saturating_sub(self.base).max(0).unsigned_abs())
+    }
+}
+
+/// A checkpoint as it is stored.
+pub(super) fn encode_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
+    seal(postcard::to_allocvec(checkpoint).expect("a checkpoint of plain values encodes"))
+}
+
+/// `None` for an empty field.
+pub(super) fn decode_checkpoint(bytes: &[u8]) -> Result<Option<Checkpoint>, Fault> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let checkpoint = unseal(bytes).and_then(|plain| postcard::from_bytes(plain).ok());
+    checkpoint.map(Some).ok_or_else(|| Fault::Damaged("a checkpoint fails its checksum".to_owned()))
+}
+
+fn seal(plain: Vec<u8>) -> Vec<u8> {
+    let mut sealed = crc32c::crc32c(&plain).to_le_bytes().to_vec();
+    sealed.extend(plain);
+    sealed
+}
+
+fn unseal(sealed: &[u8]) -> Option<&[u8]> {
+    let (crc, plain) = sealed.split_first_chunk::<4>()?;
+    (crc32c::crc32c(plain) == u32::from_le_bytes(*crc)).then_some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_anywhere_in_the_record_is_found() {
+        let state = State { epoch: 7, base: -3, checkpoint: vec![1, 2], ..State::default() };
+        let sound = state.encode();
+        assert_eq!(State::decode(&sound).unwrap(), state);
+        for bit in 0..sound.len() * 8 {
+            let mut bad = sound.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(State::decode(&bad).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn numbers_count_from_the_base() {
+        let state = State { base: -3, ..State::default() };
+        assert_eq!(state.id(Sequence(1)), Some(-2));
+        assert_eq!(state.sequence(-2), Sequence(1));
+        assert_eq!(state.id(Sequence(u64::MAX)), None);
+    }
+}

@@ -1,0 +1,335 @@
+//! What one agent has delivered so far, and what the next batch therefore is. No I/O.
+//!
+//! | batch | verdict |
+//! |---|---|
+//! | the next number of the epoch, following the last one's CRC | fresh |
+//! | number 1 of a later epoch | fresh, but for transactions that are here already by position |
+//! | a number that is here already | duplicate: acknowledge again |
+//! | a number further on | gap: ask to rewind |
+//! | an earlier epoch, or another history under the same numbers | stale: ask for a new epoch |
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::{Ack, Demand, Identity, Meta, Transaction};
+use crate::position::{Gtid, GtidSet, Position, Sequence, file_order};
+
+/// How many of a server's newest binlog files are remembered, to notice that its history began anew.
+const FILES_MAX: usize = 64;
+
+/// The state of one agent at the centre; it is stored with the batches that it speaks of.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    epoch: u64,
+    sequence: Sequence,
+    crc: u32,
+    /// Where the last complete transaction ended.
+    position: Position,
+    /// All transactions that are here, where the server has GTIDs.
+    gtids: GtidSet,
+    /// The server's newest binlog files with the time of their creation, oldest first.
+    files: Vec<(String, u32)>,
+    /// A transaction's parts are here, but not the last one.
+    in_parts: bool,
+    /// Whether that transaction was here already: its parts are logged for their numbers only.
+    parts_skipped: bool,
+}
+
+/// What a batch brings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The next one. If `overlaps`, some of its transactions may be here already: judge each.
+    Fresh {
+        /// Whether transactions must be compared one by one.
+        overlaps: bool,
+        /// Parts of a transaction that never came to its end are to be forgotten first.
+        abandons: bool,
+    },
+    /// Nothing new: acknowledge it again.
+    Duplicate,
+    /// It cannot be taken; this is what the agent must do, and why.
+    Refused(Demand, &'static str),
+}
+
+impl Ledger {
+    /// Judges a batch by its header. Nothing changes until [`Ledger::record`].
+    pub fn judge(&self, identity: &Identity, meta: &Meta) -> Verdict {
+        let next = self.sequence.next();
+        match identity.epoch.cmp(&self.epoch) {
+            Ordering::Less => {
+                Verdict::Refused(Demand::NewEpoch, "its epoch is older than the one here")
+            }
+            Ordering::Equal if identity.sequence < next => Verdict::Duplicate,
+            Ordering::Equal if identity.sequence > next => {
+                Verdict::Refused(Demand::Rewind, "batches before it are missing")
+            }
+            Ordering::Equal if identity.previous_crc != self.crc => {
+                Verdict::Refused(Demand::NewEpoch, "it does not follow the batch that is here")
+            }
+            Ordering::Equal if meta.part > 0 && !self.in_parts => {
+                Verdict::Refused(Demand::NewEpoch, "the transaction's first part is missing")
+            }
+            Ordering::Equal => self.fresh(meta, self.in_parts && meta.part == 0),
+            Ordering::Greater if identity.sequence != Sequence(1) => {
+                Verdict::Refused(Demand::Rewind, "the epoch's first batch is missing")
+            }
+            Ordering::Greater if meta.part > 0 => {
+                Verdict::Refused(Demand::NewEpoch, "an epoch cannot begin inside a transaction")
+            }
+            Ordering::Greater => self.fresh(meta, self.in_parts),
+        }
+    }
+
+    fn fresh(&self, meta: &Meta, abandons: bool) -> Verdict {
+        // Within a part, the first one has decided.
+        let overlaps = meta.part == 0 && self.comparable(meta) && {
+            let same_server = meta.first.order(&self.position);
+            same_server.map_or(meta.first.gtid.is_some(), |order| order == Ordering::Less)
+        };
+        Verdict::Fresh { overlaps: overlaps || (meta.part > 0 && self.parts_skipped), abandons }
+    }
+
+    /// How many leading transactions of an overlapping batch are here already.
+    pub fn skip(&self, meta: &Meta, transactions: &[Transaction]) -> u32 {
+        if meta.part > 0 {
+            return u32::from(self.parts_skipped);
+        }
+        let old = transactions.iter().take_while(|transaction| self.has(meta, transaction));
+        old.count() as u32
+    }
+
+    fn has(&self, meta: &Meta, transaction: &Transaction) -> bool {
+        let begins = Position {
+            server: meta.first.server.clone(),
+            file: transaction.file.clone(),
+            offset: transaction.first_offset,
+            gtid: None,
+        };
+        match begins.order(&self.position) {
+            // Positions here stand at ends, so what begins before one has ended by it.
+            Some(order) => order == Ordering::Less,
+            None => transaction.gtid.as_ref().is_some_and(|gtid| self.gtids.contains(gtid)),
+        }
+    }
+
+    /// Whether the batch is of the history that the positions here are of. After RESET MASTER or a
+    /// restored data directory the numbers begin again, and say nothing of what is here.
+    fn comparable(&self, meta: &Meta) -> bool {
+        if meta.first.server != self.position.server {
+            return true;
+        }
+        let (file, created) = (&meta.first.file, meta.file_created_s);
+        created == 0
+            || self.files.iter().all(|(known, known_created)| {
+                *known_created == 0
+                    || match file_order(file, known) {
+                        Ordering::Less => created <= *known_created,
+                        Ordering::Equal => created == *known_created,
+                        Ordering::Greater => created >= *known_created,
+                    }
+            })
+    }
+
+    /// A fresh batch is about to be logged: from now on it counts as here.
+    ///
+    /// `gtids` are those of its complete transactions; `skip` is what [`Ledger::skip`] said.
+    pub fn record(
+        &mut self,
+        identity: &Identity,
+        meta: &Meta,
+        crc: u32,
+        gtids: impl Iterator<Item = Gtid>,
+        skip: u32,
+    ) {
+        if !self.comparable(meta) {
+            (self.gtids, self.files) = (GtidSet::default(), Vec::new());
+            self.position = Position::default();
+        }
+        self.epoch = identity.epoch;
+        self.sequence = identity.sequence;
+        self.crc = crc;
+        self.in_parts = meta.continues;
+        self.parts_skipped = meta.continues && skip > 0;
+        if meta.continues || meta.transactions == 0 {
+            return;
+        }
+        // An overlapping batch may lie wholly before what is here.
+        if meta.last.order(&self.position) != Some(Ordering::Less) {
+            self.position = meta.last.clone();
+        }
+        gtids.for_each(|gtid| self.gtids.insert(&gtid));
+        self.remember_file(&meta.first.file, meta.file_created_s);
+    }
+
+    fn remember_file(&mut self, file: &str, created_s: u32) {
+        if self.files.iter().any(|(known, _)| known == file) {
+            return;
+        }
+        self.files.push((file.to_owned(), created_s));
+        self.files.sort_by(|(a, _), (b, _)| file_order(a, b));
+        let excess = self.files.len().saturating_sub(FILES_MAX);
+        self.files.drain(..excess);
+    }
+
+    /// What to tell the agent.
+    pub fn ack(&self, demand: Option<(Demand, &str)>) -> Ack {
+        Ack {
+            version: 1,
+            epoch: self.epoch,
+            sequence: self.sequence,
+            crc: self.crc,
+            position: (self.epoch > 0).then(|| self.position.clone()),
+            demand: demand.map(|(demand, _)| demand),
+            why: demand.map_or(String::new(), |(_, why)| why.to_owned()),
+        }
+    }
+
+    /// The bytes that are stored.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("a ledger has no unserializable part")
+    }
+
+    /// Reads what [`Ledger::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::position::ServerId;
+
+    use super::*;
+
+    fn at(offset: u64) -> Position {
+        let server = ServerId("mariadb:1".into());
+        Position { server, file: "b.000001".into(), offset, gtid: None }
+    }
+
+    fn identity(epoch: u64, sequence: u64, previous_crc: u32) -> Identity {
+        let sequence = Sequence(sequence);
+        Identity { agent: "a".into(), epoch, sequence, previous_crc }
+    }
+
+    fn meta(first: u64, last: u64) -> Meta {
+        let (first, last) = (at(first), at(last));
+        Meta { first, last, transactions: 1, rows: 1, file_created_s: 50, ..Meta::default() }
+    }
+
+    fn transaction(first_offset: u64, last_offset: u64) -> Transaction {
+        Transaction {
+            gtid: None,
+            file: "b.000001".into(),
+            first_offset,
+            last_offset,
+            timestamp_s: 0,
+            server_id: 1,
+            thread: None,
+            committed_us: None,
+            xid: None,
+        }
+    }
+
+    const FRESH: Verdict = Verdict::Fresh { overlaps: false, abandons: false };
+
+    /// A ledger that has batches 1 and 2 of epoch 1, up to offset 300.
+    fn two() -> Ledger {
+        let mut ledger = Ledger::default();
+        for (sequence, first, last) in [(1, 100, 200), (2, 200, 300)] {
+            let identity = identity(1, sequence, sequence as u32 - 1);
+            let meta = meta(first, last);
+            assert_eq!(ledger.judge(&identity, &meta), FRESH);
+            ledger.record(&identity, &meta, sequence as u32, std::iter::empty(), 0);
+        }
+        ledger
+    }
+
+    #[test]
+    fn a_batch_counts_once() {
+        let ledger = two();
+        for sequence in [1, 2] {
+            let verdict = ledger.judge(&identity(1, sequence, 0), &meta(0, 0));
+            assert_eq!(verdict, Verdict::Duplicate);
+        }
+        assert_eq!(ledger.judge(&identity(1, 3, 2), &meta(300, 400)), FRESH);
+    }
+
+    #[test]
+    fn a_gap_a_fork_and_an_old_epoch_are_refused() {
+        let ledger = two();
+        let demand = |identity, meta| match ledger.judge(&identity, &meta) {
+            Verdict::Refused(demand, _) => demand,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(demand(identity(1, 4, 2), meta(300, 400)), Demand::Rewind);
+        assert_eq!(demand(identity(1, 3, 9), meta(300, 400)), Demand::NewEpoch);
+        assert_eq!(demand(identity(0, 1, 0), meta(300, 400)), Demand::NewEpoch);
+        assert_eq!(demand(identity(2, 2, 0), meta(300, 400)), Demand::Rewind);
+    }
+
+    #[test]
+    fn a_new_epoch_drops_what_is_here_by_position() {
+        let ledger = two();
+        let meta = meta(100, 400);
+        let verdict = ledger.judge(&identity(2, 1, 0), &meta);
+        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false });
+        let transactions = [transaction(100, 200), transaction(200, 300), transaction(300, 400)];
+        assert_eq!(ledger.skip(&meta, &transactions), 2);
+    }
+
+    #[test]
+    fn a_server_whose_history_began_anew_is_not_compared() {
+        let mut ledger = two();
+        let again = Meta { file_created_s: 99, ..meta(100, 200) };
+        assert_eq!(ledger.judge(&identity(2, 1, 0), &again), FRESH);
+        ledger.record(&identity(2, 1, 0), &again, 1, std::iter::empty(), 0);
+        assert_eq!(ledger.ack(None).position, Some(at(200)));
+    }
+
+    #[test]
+    fn parts_of_a_transaction_that_is_here_are_skipped_to_its_end() {
+        let mut ledger = two();
+        let part = |part, continues| Meta { part, continues, ..meta(200, 300) };
+        let first = part(0, true);
+        let overlaps = Verdict::Fresh { overlaps: true, abandons: false };
+        assert_eq!(ledger.judge(&identity(2, 1, 0), &first), overlaps);
+        let skip = ledger.skip(&first, &[transaction(200, 0)]);
+        assert_eq!(skip, 1);
+        ledger.record(&identity(2, 1, 0), &first, 11, std::iter::empty(), skip);
+        let last = part(1, false);
+        assert_eq!(ledger.judge(&identity(2, 2, 11), &last), overlaps);
+        assert_eq!(ledger.skip(&last, &[transaction(200, 300)]), 1);
+    }
+
+    #[test]
+    fn parts_that_never_end_are_abandoned() {
+        let mut ledger = two();
+        let part = Meta { continues: true, ..meta(300, 300) };
+        ledger.record(&identity(1, 3, 2), &part, 3, std::iter::empty(), 0);
+        let verdict = ledger.judge(&identity(2, 1, 0), &meta(300, 400));
+        assert_eq!(verdict, Verdict::Fresh { overlaps: false, abandons: true });
+    }
+
+    #[test]
+    fn another_server_is_compared_by_gtid() {
+        let mut ledger = Ledger::default();
+        let gtid: Gtid = "0-1-7".parse().unwrap();
+        let first = Meta { first: Position { gtid: Some(gtid.clone()), ..at(4) }, ..meta(4, 90) };
+        ledger.record(&identity(1, 1, 0), &first, 1, [gtid.clone()].into_iter(), 0);
+        let server = ServerId("mariadb:2".into());
+        let position = Position { server, offset: 4, gtid: Some(gtid.clone()), ..at(4) };
+        let other = Meta { first: position.clone(), last: position, ..meta(4, 90) };
+        let verdict = ledger.judge(&identity(1, 2, 1), &other);
+        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false });
+        let old = Transaction { gtid: Some(gtid), ..transaction(4, 90) };
+        let new = Transaction { gtid: Some("0-2-8".parse().unwrap()), ..transaction(90, 99) };
+        assert_eq!(ledger.skip(&other, &[old, new]), 1);
+    }
+
+    #[test]
+    fn a_ledger_survives_its_bytes() {
+        let ledger = two();
+        assert_eq!(Ledger::decode(&ledger.encode()), Some(ledger));
+    }
+}

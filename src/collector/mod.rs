@@ -1,0 +1,7 @@
+//! The centre: what arrives is checked, logged durably, acknowledged, and given to the sinks.
+
+pub mod ledger;
+#[cfg(test)]
+mod link_tests;
+pub mod log;
+pub mod pki;

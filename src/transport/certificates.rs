@@ -1,0 +1,147 @@
+//! SHELL: certificate and key files → checked TLS configurations, either role.
+//!
+//! Verification is never off: the one way to a configuration leads through a CA file. A key file that
+//! others may read is refused. Files are read when a configuration is made; to follow a change on
+//! disk, load again and hand the new one to the next dial or to [`super::Listener::reload`].
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+use super::TransportError;
+
+/// The files by which one end proves who it is, in PEM.
+#[derive(Clone, Copy, Debug)]
+pub struct IdentityFiles<'a> {
+    /// The certificate, and behind it those between it and the CA.
+    pub chain: &'a Path,
+    /// Its private key; readable by its owner alone.
+    pub key: &'a Path,
+}
+
+/// What a client believes, and who it is.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    /// TLS 1.3 alone.
+    pub(super) quic: Arc<ClientConfig>,
+    /// TLS 1.3, or 1.2 where a broker has no better.
+    pub(super) tcp: Arc<ClientConfig>,
+}
+
+impl ClientTls {
+    /// Trusts the CAs in the file `ca` and nobody else. Our own collector wants an identity; some
+    /// brokers want none.
+    ///
+    /// # Errors
+    /// The file that cannot be used, and why.
+    pub fn load(ca: &Path, identity: Option<IdentityFiles<'_>>) -> Result<Self, TransportError> {
+        let roots = Arc::new(roots(ca)?);
+        let config = |versions: &[&'static SupportedProtocolVersion]| {
+            let builder = ClientConfig::builder_with_provider(provider())
+                .with_protocol_versions(versions)
+                .expect("ring has suites for TLS 1.2 and 1.3")
+                .with_root_certificates(roots.clone());
+            let mut config = match identity {
+                None => builder.with_no_client_auth(),
+                Some(files) => builder
+                    .with_client_auth_cert(chain(files.chain)?, key(files.key)?)
+                    .map_err(|error| unusable(files.chain, &error))?,
+            };
+            config.alpn_protocols = vec![ALPN.to_vec()];
+            Ok(Arc::new(config))
+        };
+        Ok(Self {
+            quic: config(&[&rustls::version::TLS13])?,
+            tcp: config(&[&rustls::version::TLS13, &rustls::version::TLS12])?,
+        })
+    }
+}
+
+/// Whom a server lets in, and who it is.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    pub(super) config: Arc<ServerConfig>,
+}
+
+impl ServerTls {
+    /// Lets in whoever has a certificate of the CAs in the file `ca`, and nobody else.
+    ///
+    /// # Errors
+    /// The file that cannot be used, and why.
+    pub fn load(ca: &Path, identity: IdentityFiles<'_>) -> Result<Self, TransportError> {
+        let roots = Arc::new(roots(ca)?);
+        let clients = WebPkiClientVerifier::builder_with_provider(roots, provider())
+            .build()
+            .map_err(|error| unusable(ca, &error))?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("ring has suites for TLS 1.3")
+            .with_client_cert_verifier(clients)
+            .with_single_cert(chain(identity.chain)?, key(identity.key)?)
+            .map_err(|error| unusable(identity.chain, &error))?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Self { config: Arc::new(config) })
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TransportError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(path)? {
+        roots.add(certificate).map_err(|error| unusable(path, &error))?;
+    }
+    Ok(roots)
+}
+
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TransportError> {
+    let pem = read(path, &File::open(path).map_err(|error| unusable(path, &error))?)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let chain = chain.map_err(|error| unusable(path, &error))?;
+    if chain.is_empty() {
+        return Err(unusable(path, &"no certificate in it (PEM)"));
+    }
+    Ok(chain)
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TransportError> {
+    let file = File::open(path).map_err(|error| unusable(path, &error))?;
+    let mode = file.metadata().map_err(|error| unusable(path, &error))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(TransportError::Exposed { path: path.to_owned(), mode: mode & 0o7777 });
+    }
+    PrivateKeyDer::from_pem_slice(&read(path, &file)?).map_err(|error| match error {
+        rustls::pki_types::pem::Error::NoItemsFound => {
+            unusable(path, &"no private key in it (PEM)")
+        }
+        error => unusable(path, &error),
+    })
+}
+
+fn read(path: &Path, file: &File) -> Result<Vec<u8>, TransportError> {
+    let mut bytes = Vec::new();
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| unusable(path, &error))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(unusable(path, &"too long for a certificate or key"));
+    }
+    Ok(bytes)
+}
+
+fn unusable(path: &Path, what: &dyn std::fmt::Display) -> TransportError {
+    TransportError::File { path: path.to_owned(), what: what.to_string() }
+}
+
+/// The application protocol, exactly as the public brokers want it.
+const ALPN: &[u8] = b"mqtt";
+/// A whole bundle of public CAs has 250 kB.
+const FILE_BYTES_MAX: u64 = 1 << 20;

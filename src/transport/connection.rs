@@ -1,0 +1,203 @@
+//! SHELL: one connection as its users see it, whatever carries it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::TransportError;
+use super::tls;
+
+/// A stream to a verified peer.
+#[derive(Debug)]
+pub struct Connection {
+    /// What the peer says.
+    pub reader: Reader,
+    /// What we say.
+    pub writer: Writer,
+    /// How the link does; may be cloned and kept.
+    pub monitor: Monitor,
+    /// Who is there.
+    pub peer: Peer,
+}
+
+/// The other end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Peer {
+    /// Its address when the connection was made; QUIC peers may move.
+    pub address: SocketAddr,
+    /// The agent's name from its certificate; only a listener asks for it.
+    pub name: Option<String>,
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub struct Reader {
+    from: Source,
+    /// Whether the peer has said anything yet.
+    heard: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    Quic(quinn::RecvStream),
+    Tls(tls::Half),
+}
+
+/// The sending half. Dropping it ends the connection, and what was not yet sent is lost.
+#[derive(Debug)]
+pub struct Writer {
+    to: Sink,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Quic(quinn::SendStream, quinn::Connection),
+    Tls(tls::Half),
+}
+
+/// A view of the link's health.
+#[derive(Clone, Debug)]
+pub struct Monitor(Option<quinn::Connection>);
+
+/// Counters of a QUIC connection since it began.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Statistics {
+    /// The current estimate.
+    pub rtt: Duration,
+    /// UDP payload bytes sent.
+    pub sent_bytes: u64,
+    /// UDP payload bytes received.
+    pub received_bytes: u64,
+    /// QUIC packets sent.
+    pub sent_packets: u64,
+    /// Of these, how many were lost.
+    pub lost_packets: u64,
+    /// The congestion window in bytes.
+    pub congestion_window: u64,
+    /// The largest UDP payload that passes, in bytes.
+    pub mtu: u16,
+}
+
+impl Connection {
+    pub(super) fn quic(
+        connection: quinn::Connection,
+        (send, receive): (quinn::SendStream, quinn::RecvStream),
+        name: Option<String>,
+    ) -> Self {
+        Self {
+            peer: Peer { address: connection.remote_address(), name },
+            reader: Reader { from: Source::Quic(receive), heard: false },
+            monitor: Monitor(Some(connection.clone())),
+            writer: Writer { to: Sink::Quic(send, connection) },
+        }
+    }
+
+    pub(super) fn tls(address: SocketAddr, reader: tls::Half, writer: tls::Half) -> Self {
+        Self {
+            peer: Peer { address, name: None },
+            reader: Reader { from: Source::Tls(reader), heard: false },
+            monitor: Monitor(None),
+            writer: Writer { to: Sink::Tls(writer) },
+        }
+    }
+}
+
+impl Reader {
+    /// Waits for bytes and says how many there are; 0 at the end of the stream. Can be cancelled
+    /// without losing any.
+    ///
+    /// # Errors
+    /// Why the connection is lost; here a client learns that its certificate was refused.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransportError> {
+        let early = !self.heard;
+        let len = match &mut self.from {
+            Source::Quic(stream) => match stream.read(buffer).await {
+                Ok(len) => len.unwrap_or(0),
+                Err(quinn::ReadError::ConnectionLost(error)) => {
+                    return Err(TransportError::of_quic(&error, early));
+                }
+                Err(error) => return Err(TransportError::Lost { what: error.to_string(), early }),
+            },
+            Source::Tls(half) => half.read(buffer, early).await?,
+        };
+        self.heard |= len > 0;
+        Ok(len)
+    }
+}
+
+impl Writer {
+    /// Hands all the bytes over. They are on their way, not yet there.
+    ///
+    /// # Errors
+    /// Why the connection is lost. Not to be used after an error or a cancelled write: part of the
+    /// bytes may be gone.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), TransportError> {
+        match &mut self.to {
+            Sink::Quic(stream, _) => {
+                stream.write_chunk(bytes).await.map_err(|error| of_write(&error))
+            }
+            Sink::Tls(half) => half.write_all(&bytes).await,
+        }
+    }
+
+    /// Ends the stream, waits a moment for the peer to have all of it, and closes the connection.
+    pub async fn finish(mut self) {
+        match &mut self.to {
+            Sink::Quic(stream, _) => {
+                // Closing a QUIC connection throws away what the peer has not acknowledged.
+                if stream.finish().is_ok() {
+                    let arrived = async {
+                        let _ = stream.stopped().await;
+                    };
+                    let late = async {
+                        smol::Timer::after(FINISH_MAX).await;
+                    };
+                    smol::future::or(arrived, late).await;
+                }
+            }
+            Sink::Tls(half) => half.finish(FINISH_MAX).await,
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        match &self.to {
+            // A monitor that somebody keeps would otherwise hold the connection open.
+            Sink::Quic(_, connection) => connection.close(0u32.into(), b""),
+            Sink::Tls(half) => half.shut_down(),
+        }
+    }
+}
+
+impl Monitor {
+    /// The current estimate of the round-trip time; QUIC only.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.0.as_ref().map(quinn::Connection::rtt)
+    }
+
+    /// The counters so far; QUIC only.
+    pub fn statistics(&self) -> Option<Statistics> {
+        let stats = self.0.as_ref()?.stats();
+        Some(Statistics {
+            rtt: stats.path.rtt,
+            sent_bytes: stats.udp_tx.bytes,
+            received_bytes: stats.udp_rx.bytes,
+            sent_packets: stats.path.sent_packets,
+            lost_packets: stats.path.lost_packets,
+            congestion_window: stats.path.cwnd,
+            mtu: stats.path.current_mtu,
+        })
+    }
+}
+
+fn of_write(error: &quinn::WriteError) -> TransportError {
+    match error {
+        quinn::WriteError::ConnectionLost(error) => TransportError::of_quic(error, false),
+        error => TransportError::Lost { what: error.to_string(), early: false },
+    }
+}
+
+/// Long enough for a bad link's round trip; short enough for a stopping process.
+const FINISH_MAX: Duration = Duration::from_millis(500);

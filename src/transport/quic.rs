@@ -1,0 +1,103 @@
+//! SHELL: dialling with QUIC, and the limits that both ends share.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{TransportConfig, VarInt};
+
+use super::{ClientTls, Connection, TransportError};
+
+/// How a QUIC connection behaves.
+#[derive(Clone, Debug)]
+pub struct QuicSettings {
+    /// After so much silence the connection is dead; both ends' shorter one holds.
+    pub idle_timeout: Duration,
+    /// How often to break the silence; well under the idle timeout and the NATs' memory.
+    pub keep_alive: Duration,
+    /// How much of a stream the peer may send before we have read it, in bytes.
+    pub stream_window: u32,
+    /// As much for the whole connection, in bytes.
+    pub connection_window: u32,
+    /// How much we keep of what the peer has not acknowledged, in bytes.
+    pub send_window: u32,
+    /// Who decides how fast to send.
+    pub congestion: Congestion,
+    /// Whether the kernel may cut the datagrams (GSO). Some boards' drivers cannot.
+    pub segmentation_offload: bool,
+}
+
+/// Congestion control.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Congestion {
+    /// Fair to others; slow on links that lose packets for no reason.
+    Cubic,
+    /// Fast on lossy links. Overshoots short queues, unless `send_window` is small (256 KB).
+    Bbr,
+}
+
+impl Default for QuicSettings {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(12),
+            keep_alive: Duration::from_secs(5),
+            stream_window: 1 << 20,
+            connection_window: 2 << 20,
+            send_window: 1 << 20,
+            congestion: Congestion::Cubic,
+            segmentation_offload: true,
+        }
+    }
+}
+
+impl QuicSettings {
+    /// `streams`: how many the peer may open.
+    pub(super) fn transport(&self, streams: u32) -> Arc<TransportConfig> {
+        let idle_ms = u32::try_from(self.idle_timeout.as_millis()).unwrap_or(u32::MAX);
+        let mut transport = TransportConfig::default();
+        transport
+            .max_concurrent_bidi_streams(VarInt::from_u32(streams))
+            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .max_idle_timeout(Some(VarInt::from_u32(idle_ms).into()))
+            .keep_alive_interval(Some(self.keep_alive))
+            .stream_receive_window(VarInt::from_u32(self.stream_window))
+            .receive_window(VarInt::from_u32(self.connection_window))
+            .send_window(self.send_window.into())
+            .datagram_receive_buffer_size(None)
+            .enable_segmentation_offload(self.segmentation_offload);
+        if self.congestion == Congestion::Bbr {
+            let bbr = quinn::congestion::BbrConfig::default();
+            transport.congestion_controller_factory(Arc::new(bbr));
+        }
+        Arc::new(transport)
+    }
+}
+
+/// Dials one address from a socket of its own, bound to no particular address of ours, so that the
+/// connection survives when that changes.
+pub(super) async fn dial(
+    address: SocketAddr,
+    name: &str,
+    tls: &ClientTls,
+    settings: &QuicSettings,
+) -> Result<Connection, TransportError> {
+    let unreachable = |what: String| TransportError::Unreachable { address, what };
+    let any = match address {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    let endpoint = quinn::Endpoint::client(SocketAddr::new(any, 0))
+        .map_err(|error| unreachable(error.to_string()))?;
+    let crypto = QuicClientConfig::try_from(tls.quic.clone())
+        .expect("TLS 1.3 with ring has QUIC's initial cipher suite");
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(settings.transport(0));
+    let connecting = endpoint
+        .connect_with(config, address, name)
+        .map_err(|error| unreachable(error.to_string()))?;
+    let lost = |error: quinn::ConnectionError| TransportError::of_quic(&error, true);
+    let connection = connecting.await.map_err(lost)?;
+    let streams = connection.open_bi().await.map_err(lost)?;
+    Ok(Connection::quic(connection, streams, None))
+}
