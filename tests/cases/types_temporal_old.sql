@@ -21,6 +21,6 @@ set time_zone='+05:30';
 insert into types_temporal_old.t (id,timestamp0,datetime0) values (60,'2024-01-01 00:00:00.5','2024-01-01 00:00:00');
 set time_zone='+00:00';
 delete from types_temporal_old.t where id in (2,60);
-create table types_temporal_old.auto (id int primary key auto_increment, a int, ts timestamp default current_timestamp on update current_timestamp, dt datetime(6) default current_timestamp(6) on update current_timestamp(6));
+create table types_temporal_old.auto (id int primary key auto_increment, a int, ts timestamp default current_timestamp on update current_timestamp, dt datetime default current_timestamp on update current_timestamp);
 insert into types_temporal_old.auto(a) values (1),(2);
 update types_temporal_old.auto set a=3;

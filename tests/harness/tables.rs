@@ -64,14 +64,18 @@ impl Table {
              is_nullable from information_schema.columns where {here} order by ordinal_position"
         ));
         let key = server.sql(&format!(
-            "select column_name from information_schema.statistics where {here} \
-             and index_name='PRIMARY' order by seq_in_index"
+            "select column_name, index_name, nullable from information_schema.statistics \
+             where {here} and non_unique=0 order by index_name<>'PRIMARY', index_name, seq_in_index"
         ));
+        // As the servers do: the primary key, else a unique one without NULL.
+        let first = key.first().map(|row| row[1].clone());
+        let key: Vec<_> = key.into_iter().filter(|row| Some(&row[1]) == first.as_ref()).collect();
+        let usable = key.iter().all(|row| row[2] != "YES");
         Self {
             schema: schema.to_owned(),
             name: name.to_owned(),
             columns: columns.iter().map(|row| Column::read(row)).collect(),
-            key: key.into_iter().map(|mut row| row.swap_remove(0)).collect(),
+            key: key.into_iter().filter(|_| usable).map(|mut row| row.swap_remove(0)).collect(),
         }
     }
 
@@ -143,10 +147,8 @@ impl Column {
             return text.to_owned();
         }
         match self.kind {
-            Kind::Whole | Kind::Bit | Kind::Bytes | Kind::Geometry | Kind::Text | Kind::Vector => {
-                text.to_owned()
-            }
-            Kind::Decimal => plain_zero(text),
+            Kind::Bit | Kind::Bytes | Kind::Geometry | Kind::Text | Kind::Vector => text.to_owned(),
+            Kind::Whole | Kind::Decimal => plain_zero(without_fill(text)),
             Kind::Float => real(text.parse::<f64>().expect("a number") as f32),
             Kind::Double => real(text.parse::<f64>().expect("a number")),
             Kind::Date | Kind::DateTime | Kind::Timestamp => match micros_of(text) {
@@ -193,6 +195,8 @@ impl Column {
             (Kind::Json, Json::Text(text)) => Some(format!("{:?}", sorted(Json::parse(text)))),
             (Kind::Geometry, Json::Object(_)) => geometry(value),
             (Kind::Vector, Json::List(list)) => vector(list),
+            // MariaDB's log does not tell it from VARBINARY.
+            (Kind::Vector, Json::Text(text)) => base64(text).map(|bytes| hex(&bytes)),
             (Kind::Opaque, _) => Some("something".to_owned()),
             _ => None,
         };
@@ -232,8 +236,18 @@ fn sorted(json: Json) -> Json {
 }
 
 /// A float's shortest text that reads back as it.
+///
+/// SELECT's sum with zero has no negative zero.
 fn real(number: impl ToString) -> String {
-    number.to_string()
+    plain_zero(&number.to_string())
+}
+
+/// ZEROFILL is for the eye.
+fn without_fill(text: &str) -> &str {
+    let digits = text.trim_start_matches('0');
+    // One digit stays before the point, and of a plain zero.
+    let keep = if digits.starts_with(|c: char| c.is_ascii_digit()) { 0 } else { 1 };
+    if text.starts_with('0') { &text[text.len() - digits.len() - keep..] } else { text }
 }
 
 fn plain_zero(text: &str) -> String {
