@@ -12,9 +12,12 @@
 // Each exam uses its part of this.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod agree;
 pub mod json;
+pub mod pipeline;
 pub mod process;
 pub mod replay;
 pub mod server;
 pub mod session;
 pub mod tables;
+pub mod workload;
