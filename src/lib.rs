@@ -58,6 +58,8 @@ pub mod buffer;
 pub mod collector;
 pub mod config;
 #[cfg(feature = "decode")]
+pub mod decode;
+#[cfg(feature = "decode")]
 pub mod envelope;
 pub mod mqtt;
 pub mod mysql;

@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use rivulet::collector::{pki, serve};
 use rivulet::config::collector::{Config, SinkKind};
+use rivulet::telemetry::signals;
 
 #[path = "rivulet-collector/args.rs"]
 mod args;
 mod common;
 
-use args::Command;
+use args::{Command, Make};
 use common::{EXIT_CODES, Failure, Findings, configuration, env, print};
 
 const HELP: &str = "\
@@ -55,13 +57,34 @@ fn run(command: Command) -> Result<(), Failure> {
             print(format_args!("rivulet-collector {}\n", env!("CARGO_PKG_VERSION")))
         }
         Command::Check { config } => check(&config),
-        Command::Serve { .. } => Err(Failure::usage("serve: this build carries no collector")),
-        Command::Pki { .. } => Err(Failure::usage("pki: this build makes no certificates")),
+        Command::Serve { config } => serve(&config),
+        Command::Pki { make, dir } => issue(&make, &dir),
     }
 }
 
+fn load(path: &Path) -> Result<Config, Failure> {
+    configuration(path, |text| Config::parse(text, &env))
+}
+
+fn serve(path: &Path) -> Result<(), Failure> {
+    let config = load(path)?;
+    common::log_as(config.log)?;
+    let stop = signals::stop_requests().map_err(Failure::runtime)?;
+    serve::run(&config, &stop).map_err(Failure::runtime)
+}
+
+fn issue(make: &Make, dir: &Path) -> Result<(), Failure> {
+    let issued = match make {
+        Make::Init => pki::init(dir, pki::CA_DAYS),
+        Make::Agent(name) => pki::agent(dir, name, pki::LEAF_DAYS),
+        Make::Collector(hosts) => pki::collector(dir, hosts, pki::LEAF_DAYS),
+    };
+    let pki::Issued { certificate, key } = issued.map_err(Failure::runtime)?;
+    print(format_args!("{}\n{}\n", certificate.display(), key.display()))
+}
+
 fn check(path: &Path) -> Result<(), Failure> {
-    let config = configuration(path, |text| Config::parse(text, &env))?;
+    let config = load(path)?;
     let mut findings = Findings::default();
     findings.directory("data_dir", &config.data_dir);
     findings.identity(&config.listen.ca, &config.listen.certificate, &config.listen.key);

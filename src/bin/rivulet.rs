@@ -1,6 +1,6 @@
 //! SHELL: the edge's command line.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rivulet::config::agent::{Address, Config, Source};
-use rivulet::telemetry::socket;
+#[cfg(feature = "decode")]
+use rivulet::decode::{self, Cause, DecodeFailure};
+use rivulet::telemetry::{logger, socket};
 
 #[path = "rivulet/args.rs"]
 mod args;
@@ -57,7 +59,75 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Check { config, connect } => check(&config, connect),
         Command::Status { place, json } => status(place, json),
         Command::Agent { .. } => Err(Failure::usage("agent: this build carries no agent")),
-        Command::Decode(_) => Err(Failure::usage("decode: this build carries no decoder")),
+        Command::Decode(decode) => inspect(&decode),
+    }
+}
+
+#[cfg(not(feature = "decode"))]
+fn inspect(_: &args::Decode) -> Result<(), Failure> {
+    Err(Failure::usage("decode: this build carries no decoder"))
+}
+
+/// Decodes one file after the other; a damaged one does not hide those behind it.
+#[cfg(feature = "decode")]
+fn inspect(decode: &args::Decode) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut failure = None;
+    for file in &decode.files {
+        let (line, result) = if decode.stats {
+            let stats = decode::stats(file);
+            let summary = stats.as_ref().unwrap_or_else(|failure| &failure.summary);
+            (Some(summary.to_json()), stats)
+        } else {
+            let format = match decode.format {
+                args::Format::Debezium => decode::Format::Debezium,
+                args::Format::Text => decode::Format::Text,
+            };
+            let source = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let options = decode::Options { source, ..decode::Options::default() };
+            (None, decode::print(file, format, &mut out, &options))
+        };
+        let line = line.map_or(Ok(()), |line| writeln!(out, "{line}"));
+        match line.and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written.map_err(|e| Failure::runtime(format!("standard output: {e}")))?,
+        }
+        match result {
+            Ok(summary) => remark(&summary, decode.stats),
+            Err(DecodeFailure { cause: Cause::Write(error), .. })
+                if error.kind() == io::ErrorKind::BrokenPipe =>
+            {
+                return Ok(());
+            }
+            Err(error) => {
+                let code = if matches!(error.cause, Cause::Write(_)) { 1 } else { 3 };
+                let text = match failure.take() {
+                    None => error.to_string(),
+                    Some(Failure { text, .. }) => format!("{text}\n{error}"),
+                };
+                failure = Some(Failure { code, text });
+            }
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// What a reader of the output should know of a file that was read to its end.
+#[cfg(feature = "decode")]
+fn remark(summary: &decode::Summary, stats: bool) {
+    let say = |text: String| eprintln!("rivulet: {}: {}", summary.file, logger::tame(&text));
+    if !summary.complete {
+        say("the file ends inside an event or a transaction; what had not committed is left out"
+            .into());
+    }
+    for table in summary.unnamed_tables.iter().filter(|_| !stats) {
+        say(format!(
+            "{table}: the log has no column names (binlog_row_metadata is not FULL): columns are \
+             @1, @2, …, and integers whose sign it does not tell are shown as signed"
+        ));
+    }
+    if summary.undecoded > 0 && !stats {
+        say(format!("{} values are shown as bytes: their text is not known", summary.undecoded));
     }
 }
 

@@ -10,7 +10,9 @@ use super::event::Event;
 use super::format::{Checksum, Flavor, Format};
 use super::header::{EventKind, FLAG_IN_USE, HEADER_LEN, Header};
 use super::reader::{DecodeError, Reader, Reason};
-use super::table::Table;
+use super::statement::Verb;
+use super::table::{Column, Kind, Table};
+use super::transaction::Assembler;
 
 /// Tables that are kept; the one used longest ago goes first. A statement touches far fewer.
 pub const TABLES_MAX: usize = 1024;
@@ -199,3 +201,262 @@ fn verify(event: &[u8], clear_in_use: bool) -> Result<(), DecodeError> {
 
 /// The low byte of the flags, in the header.
 const FLAGS_AT: usize = 17;
+
+/// The property that tests and fuzzers share: whatever the body of an event of whatever kind, in
+/// either flavor, decoding ends without a panic and makes no bytes and no rows from nothing.
+///
+/// `input` is a type byte and a body.
+pub fn check_decode(input: &[u8]) {
+    let Some((kind, body)) = input.split_first() else { return };
+    let event = event_bytes(*kind, body);
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let mut decoder = Decoder { format: Some(Format::plain(flavor)), ..Decoder::new() };
+        let Ok((header, event)) = decoder.decode(&event) else { continue };
+        match &event {
+            Event::TableMap(map) => {
+                assert!(map.body.len() <= body.len() && map.kinds.len() <= map.body.len());
+                if let Ok(table) = map.to_table() {
+                    assert_eq!(table.columns.len(), map.kinds.len());
+                    decoder.define(map.table_id, Arc::new(table));
+                    assert!(decoder.same_map(map.table_id, map.body));
+                }
+            }
+            Event::Rows(rows) => {
+                assert!(rows.images.len() + rows.before_present.len() <= body.len());
+                check_rows(rows);
+            }
+            Event::Query(query) => {
+                assert!(query.statement.len() + query.database.len() <= body.len());
+                Verb::of(query.statement);
+            }
+            _ => {}
+        }
+        // Alone, no event commits anything that began before it.
+        let step = Assembler::new().step(&header, event, 4);
+        assert!(!matches!(step, Ok(super::transaction::Step::Commit { .. })));
+    }
+}
+
+fn check_rows(rows: &super::rows::RowsEvent<'_>) {
+    const KINDS: [(Kind, u16); 6] = [
+        (Kind::Long, 0),
+        (Kind::Varchar, 20),
+        (Kind::Blob, 3),
+        (Kind::NewDecimal, 0x020a),
+        (Kind::Bit, 0x0103),
+        (Kind::Json, 4),
+    ];
+    let kinds = KINDS.iter().cycle().take(rows.column_count);
+    let column =
+        |(kind, meta): &(Kind, u16)| Column { kind: *kind, meta: *meta, ..Column::default() };
+    let table = Table { columns: kinds.map(column).collect(), ..Table::default() };
+    let Ok(mut iter) = rows.rows(&table) else { return };
+    let (mut before, mut after, mut count) = (Vec::new(), Vec::new(), 0);
+    while iter.next_row(&mut before, &mut after) == Ok(true) {
+        count += 1;
+        assert!(count <= rows.images.len());
+        assert!(before.is_empty() || before.len() == rows.column_count);
+        assert!(after.is_empty() || after.len() == rows.column_count);
+    }
+}
+
+/// A header before a body.
+fn event_bytes(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(HEADER_LEN + body.len()).unwrap_or(u32::MAX);
+    let mut bytes = vec![0, 0, 0, 0, kind, 1, 0, 0, 0];
+    bytes.extend(length.to_le_bytes());
+    bytes.extend([0; 6]);
+    bytes.extend(body);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The event with a CRC32 behind it.
+    fn sealed(kind: u8, flags: u16, body: &[u8]) -> Vec<u8> {
+        let mut bytes = event_bytes(kind, body);
+        let length = u32::try_from(bytes.len() + CHECKSUM_LEN).unwrap();
+        bytes[9..13].copy_from_slice(&length.to_le_bytes());
+        bytes[17..19].copy_from_slice(&flags.to_le_bytes());
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        bytes
+    }
+
+    fn format_event(algorithm: u8, flags: u16) -> Vec<u8> {
+        let mut body = vec![4, 0];
+        let mut version = b"9.7.4".to_vec();
+        version.resize(50, 0);
+        body.extend(version);
+        body.extend([1, 0, 0, 0, 19]);
+        body.extend([8; 41]);
+        body.push(algorithm);
+        let mut bytes = sealed(15, 0, &body);
+        // The server sets its flags when the checksum stands.
+        bytes[17..19].copy_from_slice(&flags.to_le_bytes());
+        bytes
+    }
+
+    const MAP: &[u8] = &[7, 0, 0, 0, 0, 0, 1, 0, 1, b'd', 0, 1, b't', 0, 1, 3, 0, 0];
+
+    fn rotate() -> Vec<u8> {
+        [&4_u64.to_le_bytes()[..], b"binlog.000002"].concat()
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed() {
+        let mut decoder = Decoder::new();
+        decoder.decode(&format_event(1, 0)).unwrap();
+        let whole = sealed(16, 0, &[1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(decoder.decode(&whole).unwrap().1, Event::Xid(1));
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x40;
+            assert!(decoder.decode(&bytes).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_file_in_use_has_the_checksum_of_a_closed_one() {
+        let mut decoder = Decoder::new();
+        decoder.decode(&format_event(1, FLAG_IN_USE)).unwrap();
+        decoder.decode(&format_event(0, FLAG_IN_USE)).unwrap();
+        let error = decoder.decode(&format_event(1, 8)).unwrap_err();
+        assert!(matches!(error.reason, Reason::Checksum { .. }));
+    }
+
+    #[test]
+    fn a_made_up_rotate_may_come_first_with_or_without_a_checksum() {
+        let want = Event::Rotate { offset: 4, next_file: b"binlog.000002" };
+        let with = sealed(4, 0x20, &rotate());
+        let mut without = event_bytes(4, &rotate());
+        without[17] = 0x20;
+        for bytes in [&with, &without] {
+            assert_eq!(Decoder::new().decode(bytes).unwrap().1, want);
+        }
+        without[17] = 0;
+        let error = Decoder::new().decode(&without).unwrap_err();
+        assert!(matches!(error.reason, Reason::Missing { .. }));
+    }
+
+    #[test]
+    fn a_table_is_known_until_its_map_changes() {
+        let mut decoder = Decoder::new();
+        decoder.decode(&format_event(0, 0)).unwrap();
+        let map = event_bytes(19, MAP);
+        decoder.decode(&map).unwrap();
+        assert!(decoder.table(7).is_none() && !decoder.same_map(7, &MAP[6..]));
+        decoder.define(7, Arc::new(Table::default()));
+        decoder.decode(&map).unwrap();
+        assert!(decoder.table(7).is_some() && decoder.same_map(7, &MAP[6..]));
+        let mut other = map.clone();
+        *other.last_mut().unwrap() = 1;
+        decoder.decode(&other).unwrap();
+        assert!(decoder.table(7).is_none());
+        decoder.define(7, Arc::new(Table::default()));
+        decoder.decode(&event_bytes(4, &rotate())).unwrap();
+        assert!(decoder.table(7).is_none());
+    }
+
+    #[test]
+    fn tables_are_bounded_and_the_oldest_goes_first() {
+        let mut decoder = Decoder::new();
+        decoder.decode(&format_event(0, 0)).unwrap();
+        for id in 0..u32::try_from(TABLES_MAX).unwrap() + 10 {
+            let mut map = MAP.to_vec();
+            map[..4].copy_from_slice(&id.to_le_bytes());
+            decoder.decode(&event_bytes(19, &map)).unwrap();
+            decoder.define(id.into(), Arc::new(Table::default()));
+        }
+        assert_eq!(decoder.tables.len(), TABLES_MAX);
+        assert!(decoder.table(9).is_none() && decoder.table(10).is_some());
+        assert_eq!(decoder.map_bytes, TABLES_MAX * (MAP.len() - 6));
+    }
+
+    #[test]
+    fn heartbeats_of_both_kinds_are_understood() {
+        let mut decoder = Decoder::new();
+        let old = sealed(27, 0x20, b"binlog.000002");
+        let want = Event::Heartbeat { file: b"binlog.000002", position: None };
+        assert_eq!(decoder.decode(&old).unwrap().1, want);
+        let new = sealed(41, 0x20, &[1, 2, b'b', b'l', 2, 3, 0xfc, 0, 1, 0]);
+        let want = Event::Heartbeat { file: b"bl", position: Some(256) };
+        assert_eq!(decoder.decode(&new).unwrap().1, want);
+    }
+
+    #[test]
+    fn encryption_stops_a_file_and_not_a_stream() {
+        let mut decoder = Decoder::new();
+        decoder.decode(&format_event(0, 0)).unwrap();
+        let mut bytes = event_bytes(164, &[1; 17]);
+        let error = decoder.decode(&bytes).unwrap_err();
+        assert!(error.to_string().contains("through the server"));
+        bytes[17] = 0x80;
+        let (_, event) = decoder.decode(&bytes).unwrap();
+        assert_eq!(event, Event::Ignored(EventKind::StartEncryption));
+    }
+
+    #[test]
+    fn what_may_carry_rows_is_never_left_out() {
+        let mut decoder = Decoder::new();
+        decoder.decode(&format_event(0, 0)).unwrap();
+        for code in 0..=255_u8 {
+            let mut bytes = event_bytes(code, &[]);
+            bytes[17] = 0x80;
+            let carries = EventKind::from(code).carries_rows();
+            if let Ok((_, Event::Ignored(kind))) = decoder.decode(&bytes) {
+                assert!(!carries, "{kind:?}");
+            }
+            bytes[17] = 0;
+            if matches!(EventKind::from(code), EventKind::Unknown(_)) {
+                assert!(decoder.decode(&bytes).is_err(), "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_truncation_and_no_flipped_bit_does_harm() {
+        let query = [
+            &[9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 36, 0][..],
+            &[
+                0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 6, 3, b's', b't', b'd', 4, 8, 0, 8, 0, 8,
+                0,
+            ],
+            &[5, 1, b'U', 12, 1, b'd', 0, 13, 1, 2],
+            b"d\0/*!50100 CREATE*/ TABLE `t` (a int) -- x",
+        ]
+        .concat();
+        let rows = [7, 0, 0, 0, 0, 0, 1, 0, 2, 0, 2, 3, 3, 0, 5, 0, 0, 0, 1, b'a', 2, 6, 0, 0, 0];
+        let map = [MAP, &[1, 1, 0x80, 4, 2, 1, b'i', 8, 1, 0, 12, 1, 0x80]].concat();
+        let set = [&[1, 0, 0, 0, 0, 0, 0, 0][..], &[9; 16], &[0; 24]].concat();
+        let samples: &[(u8, &[u8])] = &[
+            (2, &query),
+            (4, &rotate()),
+            (19, &map),
+            (31, &rows),
+            (24, &rows),
+            (35, &set),
+            (33, &[2; 60]),
+            (42, &[0; 60]),
+            (162, &[0xff; 40]),
+            (163, &[1; 40]),
+            (38, &[1; 80]),
+            (41, &[1; 12]),
+            (161, &[1; 12]),
+        ];
+        for (kind, body) in samples {
+            let whole = [&[*kind], *body].concat();
+            for len in 0..=whole.len() {
+                check_decode(&whole[..len]);
+            }
+            for at in 0..whole.len() {
+                for bit in 0..8 {
+                    let mut bytes = whole.clone();
+                    bytes[at] ^= 1 << bit;
+                    check_decode(&bytes);
+                }
+            }
+        }
+    }
+}

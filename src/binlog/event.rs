@@ -14,7 +14,6 @@ use crate::position::GtidSet;
 
 /// One event, borrowing its texts and rows from the bytes it was read from.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, and never stored")]
 pub enum Event<'a> {
     /// The first event of a file.
     FormatDescription(Box<Format>),
@@ -162,6 +161,7 @@ fn ignore_or_refuse<'a>(
         | K::BeginLoadQuery
         | K::ExecuteLoadQuery => "LOAD DATA logged as a statement (binlog_format)",
         K::Incident => "the server says that changes are missing from its log",
+        // In a stream, where the server decrypts, it is marked as ignorable.
         K::StartEncryption => {
             "an encrypted file: only its server can read it, so read through the server"
         }

@@ -112,6 +112,19 @@ impl Format {
         })
     }
 
+    /// What the newest server of a flavor writes, without checksums; for checks.
+    pub(super) fn plain(flavor: Flavor) -> Self {
+        Self {
+            binlog_version: 4,
+            server_version: String::new(),
+            created_s: 0,
+            flavor,
+            checksum: Checksum::Off,
+            self_checksummed: true,
+            post_header_lens: Vec::new(),
+        }
+    }
+
     /// The length of the fixed part of an event of this kind, if the server wrote one.
     pub fn post_header_len(&self, kind: EventKind) -> Option<u8> {
         self.post_header_lens.get(usize::from(kind.code()).checked_sub(1)?).copied()
@@ -145,7 +158,7 @@ fn has_checksum_byte(flavor: Flavor, version: &str) -> bool {
 mod tests {
     use super::*;
 
-    pub(crate) fn body(version: &str, tail: &[u8]) -> Vec<u8> {
+    fn body(version: &str, tail: &[u8]) -> Vec<u8> {
         let mut bytes = vec![4, 0];
         let mut text = version.as_bytes().to_vec();
         text.resize(50, 0);

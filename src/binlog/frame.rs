@@ -118,7 +118,7 @@ impl Framer {
         let Some(bytes) = held.get(..length as usize) else { return Ok(None) };
         let offset = self.offset;
         self.start += bytes.len();
-        self.offset += u64::from(length);
+        self.offset = self.offset.saturating_add(length.into());
         Ok(Some(Frame { offset, bytes }))
     }
 

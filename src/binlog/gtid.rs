@@ -276,15 +276,19 @@ pub(super) fn decode_set(reader: &mut Reader<'_>) -> Result<GtidSet, DecodeError
         let uuid = decode_uuid(reader)?;
         let tag = if tagged { decode_tag(reader)? } else { "" };
         let intervals = reader.u64("previous gtids: intervals")?;
-        let mut last_end = 0;
+        // Sorted and apart, so that they are taken as they are, in linear time.
+        let mut all: Vec<(u64, u64)> = Vec::new();
         for _ in 0..intervals {
             let start = reader.u64("previous gtids: start")?;
             let end = reader.u64("previous gtids: end")?;
-            if start == 0 || start <= last_end || end <= start {
+            let last_end = all.last().map_or(0, |(_, end)| *end);
+            if start <= last_end || end <= start {
                 return Err(reader.invalid(start, "previous gtids: start"));
             }
-            last_end = end;
-            set.insert_interval(uuid, tag, start, end);
+            all.push((start, end));
+        }
+        if !all.is_empty() && set.mysql.insert((uuid, tag.to_owned()), all).is_some() {
+            return Err(reader.invalid(count, "previous gtids: the same source twice"));
         }
     }
     Ok(set)
@@ -324,3 +328,108 @@ fn decode_tag<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
 
 /// `tag_max_length` of `libs/mysql/gtid`.
 const TAG_LEN_MAX: u64 = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::super::header::EventKind;
+    use super::*;
+
+    const UUID: &str = "a4337a05-e57f-11f1-b554-02fc00000001";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16);
+        digits.chunks(2).map(|pair| byte(pair).unwrap()).collect()
+    }
+
+    /// Fields 0 to 9: flags, uuid, number 1, tag "red", clock 2 and 3, commit time, length, version.
+    const TAGGED: &str = "02 6c 00 00 00 02 910266f40a9503fe22c503d502a804f10300000002 04 04 06 06
+        726564 08 08 0a 0c 0c 7fded5c9bcc46006 10 2104 12 83120b";
+
+    #[test]
+    fn a_tagged_gtid_is_read_field_by_field() {
+        let bytes = bytes(TAGGED);
+        let event = decode_tagged(&mut Reader::new(&bytes)).unwrap();
+        assert_eq!(event.gtid().to_string(), format!("{UUID}:red:1"));
+        assert_eq!((event.last_committed, event.sequence_number), (2, 3));
+        assert_eq!(event.immediate_commit_us, Some(1_795_247_957_464_542));
+        assert_eq!(event.original_commit_us, event.immediate_commit_us);
+        assert_eq!(event.transaction_length, Some(264));
+    }
+
+    #[test]
+    fn an_unknown_field_is_left_out_only_if_it_may_be() {
+        let mut bytes = bytes(TAGGED);
+        // Field 12, and the size with it.
+        bytes.extend([24, 1, 2, 3]);
+        bytes[1] += 8;
+        assert!(decode_tagged(&mut Reader::new(&bytes)).is_ok());
+        bytes[2] = 24;
+        assert!(decode_tagged(&mut Reader::new(&bytes)).is_err());
+    }
+
+    #[test]
+    fn a_plain_gtid_is_read_in_each_release_s_form() {
+        let whole = bytes(
+            "01 a4337a05e57f11f1b55402fc00000001 0500000000000000
+             02 0100000000000000 0200000000000000 d26ac8bcc46006 b3 50620100",
+        );
+        let event = decode_gtid(&mut Reader::new(&whole)).unwrap();
+        assert_eq!(event.gtid().to_string(), format!("{UUID}:5"));
+        assert_eq!((event.last_committed, event.transaction_length), (1, Some(179)));
+        assert_eq!(event.immediate_commit_us, Some(1_795_247_957_371_602));
+        // MySQL 5.7 ends behind the clock, MySQL 5.6 before it.
+        for len in [42, 25] {
+            let event = decode_gtid(&mut Reader::new(&whole[..len])).unwrap();
+            assert_eq!((event.number, event.immediate_commit_us), (5, None));
+        }
+    }
+
+    #[test]
+    fn both_layouts_of_a_set_are_read() {
+        let uuid = "a4337a05e57f11f1b55402fc00000001";
+        let interval = "01000000000000000400000000000000";
+        let plain = bytes(&format!("0100000000000000 {uuid} 0100000000000000 {interval}"));
+        let set = decode_set(&mut Reader::new(&plain)).unwrap();
+        assert_eq!(set.to_string(), format!("{UUID}:1-3"));
+        let tagged =
+            bytes(&format!("0101000000000001 {uuid} 06 726564 0100000000000000 {interval}"));
+        let set = decode_set(&mut Reader::new(&tagged)).unwrap();
+        assert_eq!(set.to_string(), format!("{UUID}:red:1-3"));
+        let empty = bytes("0100000000000001");
+        assert!(decode_set(&mut Reader::new(&empty)).unwrap().is_empty());
+        assert!(decode_set(&mut Reader::new(&plain[..30])).is_err());
+    }
+
+    #[test]
+    fn a_count_alone_takes_neither_memory_nor_time() {
+        let bytes = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0];
+        assert!(decode_set(&mut Reader::new(&bytes)).is_err());
+        assert!(decode_list(&mut Reader::new(&[0xff, 0xff, 0xff, 0x0f])).is_err());
+    }
+
+    #[test]
+    fn mariadb_s_gtid_may_say_its_thread_and_may_be_padded() {
+        let header = Header {
+            timestamp: 1,
+            kind: EventKind::MariaGtid,
+            server_id: 33,
+            length: 0,
+            end_position: 0,
+            flags: 0,
+        };
+        let decode = |hex: &str| {
+            let mut bytes = bytes(hex);
+            bytes.resize(bytes.len() + 100, 0);
+            MariadbGtid::decode(&header, &mut Reader::new(&bytes)).unwrap()
+        };
+        let gtid = decode("0300000000000000 02000000 29");
+        assert_eq!(gtid.gtid().to_string(), "2-33-3");
+        assert!(gtid.has(MariadbGtid::STANDALONE) && gtid.has(MariadbGtid::DDL));
+        assert_eq!((gtid.commit_id, gtid.thread_id), (None, None));
+        let gtid = decode("0300000000000000 00000000 0e 0900000000000000 10 3a000000");
+        assert_eq!((gtid.commit_id, gtid.thread_id), (Some(9), Some(58)));
+        let gtid = decode("0300000000000000 00000000 44 01000000 03 00 6f6e65 11 01 07000000");
+        assert_eq!(gtid.thread_id, Some(7));
+    }
+}

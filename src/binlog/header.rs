@@ -163,7 +163,7 @@ impl EventKind {
     pub fn carries_rows(self) -> bool {
         use EventKind as K;
         match self {
-            K::Query | K::QueryCompressed | K::Incident | K::StartEncryption => true,
+            K::Query | K::QueryCompressed | K::Incident => true,
             K::Load | K::CreateFile | K::AppendBlock | K::ExecLoad | K::NewLoad => true,
             K::BeginLoadQuery | K::ExecuteLoadQuery | K::Intvar | K::Rand | K::UserVar => true,
             K::PreGaWriteRows | K::PreGaUpdateRows | K::PreGaDeleteRows => true,

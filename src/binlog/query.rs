@@ -108,3 +108,39 @@ fn drop_databases(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(variables: &[u8]) -> Vec<u8> {
+        let head = [9, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, variables.len() as u8, 0];
+        [&head[..], variables, b"d\0select 'x'"].concat()
+    }
+
+    #[test]
+    fn a_query_says_its_session_and_its_character_sets() {
+        let variables = [
+            &[0, 0, 0, 0, 0][..],
+            &[6, 3, b's', b't', b'd', 4, 8, 0, 45, 0, 255, 0],
+            &[12, 1, b'd', 0, 13, 1, 2, 0, 17, 7, 0, 0, 0, 0, 0, 0, 0],
+        ]
+        .concat();
+        let bytes = query(&variables);
+        let query = Query::decode(&mut Reader::new(&bytes)).unwrap();
+        assert_eq!((query.thread_id, query.exec_time_s), (9, 2));
+        assert_eq!((query.database, query.statement), (&b"d"[..], &b"select 'x'"[..]));
+        assert_eq!(query.charset, Some([8, 45, 255]));
+        assert_eq!((query.microseconds, query.ddl_xid), (Some(0x201), Some(7)));
+    }
+
+    #[test]
+    fn an_unknown_variable_ends_the_walk_and_a_torn_one_is_an_error() {
+        let bytes = query(&[4, 8, 0, 45, 0, 255, 0, 200, 13, 1]);
+        let query_event = Query::decode(&mut Reader::new(&bytes)).unwrap();
+        assert_eq!(query_event.charset, Some([8, 45, 255]));
+        assert_eq!(query_event.microseconds, None);
+        let bytes = query(&[4, 8, 0, 45]);
+        assert!(Query::decode(&mut Reader::new(&bytes)).is_err());
+    }
+}

@@ -28,7 +28,6 @@ use crate::position::Gtid;
 
 /// What an event means for the transaction around it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, and never stored")]
 pub enum Step<'a> {
     /// A transaction begins.
     Begin(Begin),
@@ -185,7 +184,7 @@ impl Assembler {
         event: Event<'a>,
         offset: u64,
     ) -> Result<Step<'a>, DecodeError> {
-        let end_offset = offset + u64::from(header.length);
+        let end_offset = offset.saturating_add(header.length.into());
         Ok(match event {
             Event::FormatDescription(_) | Event::Stop => self.end_of_file(None),
             Event::Rotate { offset, next_file } => {
@@ -399,4 +398,165 @@ fn unsupported(what: &'static str) -> DecodeError {
 fn out_of_place(header: &Header, when: &'static str) -> DecodeError {
     let kind: EventKind = header.kind;
     Reader::new(&[]).error("transaction", Reason::OutOfPlace { kind, when })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Uuid;
+
+    fn header(kind: u8) -> Header {
+        let kind = EventKind::from(kind);
+        Header { timestamp: 77, kind, server_id: 5, length: 10, end_position: 0, flags: 0 }
+    }
+
+    fn query(text: &str) -> Event<'_> {
+        Event::Query(Query { thread_id: 9, statement: text.as_bytes(), ..Query::default() })
+    }
+
+    fn gtid<'a>() -> Event<'a> {
+        Event::Gtid(GtidEvent {
+            flags: 0,
+            uuid: Uuid([1; 16]),
+            tag: "",
+            number: 3,
+            last_committed: 0,
+            sequence_number: 1,
+            immediate_commit_us: Some(123),
+            original_commit_us: None,
+            transaction_length: None,
+        })
+    }
+
+    fn maria<'a>(flags: u8) -> Event<'a> {
+        let (commit_id, thread_id) = (None, Some(8));
+        Event::MariadbGtid(MariadbGtid {
+            domain: 0,
+            server: 5,
+            sequence: 4,
+            flags,
+            commit_id,
+            thread_id,
+        })
+    }
+
+    fn rotate<'a>() -> Event<'a> {
+        Event::Rotate { offset: 4, next_file: b"b.2" }
+    }
+
+    /// The steps' names, or the error's text; events stand at 0, 10, 20, …
+    fn run(events: Vec<Event<'_>>) -> String {
+        let mut assembler = Assembler::new();
+        let mut names = Vec::new();
+        for (index, event) in events.into_iter().enumerate() {
+            let step = match assembler.step(&header(2), event, index as u64 * 10) {
+                Ok(step) => step,
+                Err(error) => return error.to_string(),
+            };
+            let safe = step.safe_offset();
+            names.push(match step {
+                Step::Begin(begin) => format!("begin@{}", begin.offset),
+                Step::TableMap(_) | Step::Rows(_) => unreachable!("no such event is given"),
+                Step::Savepoint(name) => format!("savepoint {}", String::from_utf8(name).unwrap()),
+                Step::RollbackTo(name) => format!("back to {}", String::from_utf8(name).unwrap()),
+                Step::InnerDdl(_) => "inner".to_owned(),
+                Step::Commit { .. } => format!("commit@{}", safe.unwrap()),
+                Step::Rollback { .. } => format!("rollback@{}", safe.unwrap()),
+                Step::Statement(statement) => {
+                    format!("{:?}@{}-{}", statement.kind, statement.offset, safe.unwrap())
+                }
+                Step::Rotate(_) => "rotate".to_owned(),
+                Step::Abandoned { next } => format!("abandoned {}", next.is_some()),
+                Step::Skip => continue,
+            });
+        }
+        names.join(", ")
+    }
+
+    #[test]
+    fn mysql_s_transaction_begins_at_its_gtid() {
+        assert_eq!(run(vec![gtid(), query("BEGIN"), Event::Xid(1)]), "begin@0, commit@30");
+        assert_eq!(run(vec![gtid(), query("BEGIN"), query("COMMIT")]), "begin@0, commit@30");
+        assert_eq!(run(vec![query("BEGIN"), query("ROLLBACK")]), "begin@0, rollback@20");
+        let mut assembler = Assembler::new();
+        assembler.step(&header(33), gtid(), 4).unwrap();
+        assert!(assembler.is_inside());
+        let Ok(Step::Begin(begin)) = assembler.step(&header(2), query("BEGIN"), 14) else {
+            panic!("it begins")
+        };
+        assert_eq!((begin.thread_id, begin.committed_us), (Some(9), Some(123)));
+        assert_eq!((begin.timestamp_s, begin.server_id), (77, 5));
+        assert!(begin.gtid.unwrap().to_string().ends_with(":3"));
+    }
+
+    #[test]
+    fn mariadb_s_transaction_begins_without_a_query() {
+        assert_eq!(run(vec![maria(4), Event::Xid(1)]), "begin@0, commit@20");
+        let standalone = MariadbGtid::STANDALONE;
+        let events = vec![maria(standalone), query("ALTER TABLE t ADD x int")];
+        assert_eq!(run(events), "Ddl@0-20");
+    }
+
+    #[test]
+    fn a_statement_of_its_own_advances_the_position() {
+        assert_eq!(run(vec![gtid(), query("create table t (a int)")]), "Ddl@0-20");
+        assert_eq!(run(vec![gtid(), query("GRANT ALL ON *.* TO x")]), "Other@0-20");
+        assert_eq!(run(vec![query("FROBNICATE")]), "Other@0-10");
+    }
+
+    #[test]
+    fn create_table_select_is_one_transaction() {
+        let create = query("CREATE TABLE t (a int) START TRANSACTION");
+        let events = vec![gtid(), query("BEGIN"), create, Event::Xid(1)];
+        assert_eq!(run(events), "begin@0, inner, commit@40");
+    }
+
+    #[test]
+    fn savepoints_are_handed_out() {
+        let events = vec![query("BEGIN"), query("SAVEPOINT `A`"), query("ROLLBACK TO `a`")];
+        assert_eq!(run(events), "begin@0, savepoint a, back to a");
+    }
+
+    #[test]
+    fn a_change_logged_as_a_statement_stops_the_stream() {
+        for text in ["INSERT INTO t VALUES (1)", "CREATE TABLE t SELECT 1"] {
+            for events in [vec![gtid(), query(text)], vec![query("BEGIN"), query(text)]] {
+                assert!(run(events).contains("binlog_format"), "{text}");
+            }
+        }
+        let events = vec![query("BEGIN"), query("FROBNICATE")];
+        assert!(run(events).contains("not known"));
+    }
+
+    #[test]
+    fn a_file_s_end_inside_a_transaction_drops_it() {
+        assert_eq!(run(vec![maria(4), Event::Stop]), "begin@0, abandoned false");
+        let events = vec![gtid(), query("BEGIN"), rotate(), gtid(), query("BEGIN")];
+        assert_eq!(run(events), "begin@0, abandoned true, begin@30");
+        // A GTID alone has begun nothing.
+        assert_eq!(run(vec![gtid(), rotate(), gtid()]), "rotate");
+    }
+
+    #[test]
+    fn prepared_xa_transactions_are_refused_and_one_phase_ones_are_not() {
+        let prepare = |one_phase| Event::XaPrepare { one_phase, xid: (1, b"x") };
+        let begin = || query("XA START X'61',X'',1");
+        assert_eq!(run(vec![begin(), query("XA END X'61'"), prepare(true)]), "begin@0, commit@30");
+        assert!(run(vec![begin(), prepare(false)]).contains("XA PREPARE"));
+        assert!(run(vec![gtid(), query("XA COMMIT X'61'")]).contains("XA PREPARE"));
+        assert_eq!(run(vec![gtid(), query("XA ROLLBACK X'61'")]), "Other@0-20");
+        assert!(run(vec![maria(MariadbGtid::PREPARED_XA)]).contains("XA PREPARE"));
+    }
+
+    #[test]
+    fn an_order_that_no_server_writes_is_refused() {
+        for events in [
+            vec![Event::Xid(1)],
+            vec![gtid(), gtid()],
+            vec![query("BEGIN"), query("BEGIN")],
+            vec![maria(4), maria(4)],
+        ] {
+            assert!(run(events).contains("a transaction"));
+        }
+    }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::fault::Fault;
+use super::fault::{DiskCause, Fault};
 
 /// What kind of store a file is.
 pub(crate) struct Kind {
@@ -72,7 +72,7 @@ pub(crate) fn lock(path: &Path, kind: &Kind) -> Result<Lock, Fault> {
         .truncate(false)
         .mode(0o600)
         .open(&lock_path)
-        .map_err(|error| refused(kind, &lock_path, &error.to_string()))?;
+        .map_err(|error| refused(kind, path, &format!("cannot be locked: {error}")))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -111,12 +111,15 @@ pub(crate) fn ensure(path: &Path, kind: &Kind) -> Result<bool, Fault> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         match fs::remove_file(beside(&new, suffix)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(refused(kind, &new, &error.to_string()));
+                return Err(refused(kind, &new, &format!("cannot be removed: {error}")));
             }
             _ => {}
         }
     }
-    make(&new, kind).map_err(|fault| refused(kind, path, &format!("cannot be made: {fault}")))?;
+    make(&new, kind).map_err(|fault| match fault {
+        Fault::Disk { cause: DiskCause::Full, .. } => fault,
+        other => refused(kind, path, &format!("cannot be made: {other}")),
+    })?;
     fs::rename(&new, path)?;
     sync_folder(path)?;
     Ok(true)
@@ -239,7 +242,7 @@ fn refuse_odd(path: &Path, kind: &Kind) -> Result<(), Fault> {
         Ok(found) if !found.is_file() => Err(refused(kind, path, "is not a regular file")),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(refused(kind, path, &error.to_string())),
+        Err(error) => Err(refused(kind, path, &format!("cannot be looked at: {error}"))),
     }
 }
 

@@ -366,6 +366,15 @@ fn what_is_not_a_buffer_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_folder_that_is_missing_is_refused_in_one_line() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("gone").join("b");
+    let error = Buffer::open(&path, settings()).err().unwrap();
+    assert!(matches!(error, BufferError::Refused(_)), "{error}");
+    assert!(!error.to_string().contains('\n') && !fs::exists(path.parent().unwrap()).unwrap());
+}
+
+#[test]
 fn a_broken_structure_is_an_error_that_says_what_to_do() {
     let folder = TempDir::new().unwrap();
     let mut buffer = filled(&folder, 1);
@@ -466,4 +475,51 @@ fn a_killed_writer_leaves_every_commit_whole_and_goes_on_in_its_epoch() {
         }
         buffer.close().unwrap();
     }
+}
+
+/// One bit of the file is changed, anywhere: what comes out is right, or comes out as an error.
+#[test]
+fn a_flipped_bit_in_the_file_is_never_shipped() {
+    let folder = TempDir::new().unwrap();
+    let texts: Vec<String> = (1..=9).map(|n| format!("{n}").repeat(3000)).collect();
+    let mut buffer = filled(&folder, 0);
+    for (text, offset) in texts.iter().zip(1..) {
+        buffer.commit(&[parcel(text)], &at(offset)).unwrap();
+    }
+    buffer.close().unwrap();
+    let sound = fs::read(folder.path().join("b")).unwrap();
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut noticed = 0;
+    for round in 0..300 {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("b");
+        let mut bytes = sound.clone();
+        let bit = random.usize(..bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, bytes).unwrap();
+        fs::write(folder.path().join("b.lock"), "1\n1\n").unwrap();
+        let Ok((mut buffer, _)) = Buffer::open(&path, settings()) else {
+            noticed += 1;
+            continue;
+        };
+        let mut from = Sequence::START;
+        let healed = loop {
+            match buffer.after(from) {
+                Ok(None) => break false,
+                Ok(Some(staged)) => {
+                    from = from.next();
+                    assert_eq!(staged.sequence, from);
+                    assert_eq!(staged.body, texts[from.0 as usize - 1].as_bytes(), "{round}");
+                }
+                Err(_) => break true,
+            }
+        };
+        noticed += u32::from(healed);
+        assert!(healed || from == Sequence(9), "{round}: {from} of 9, and no word");
+        match buffer.checkpoint() {
+            Ok(Some(found)) => assert!(healed || found == at(9), "{round}: {found:?}"),
+            other => assert!(healed, "{round}: {other:?}"),
+        }
+    }
+    assert!(noticed > 100, "{noticed}");
 }

@@ -13,7 +13,7 @@ use crate::mqtt::{
 };
 use crate::transport::{
     ClientTls, Connection, EndpointAddress, Fault, IdentityFiles, Listener, QuicSettings, Reader,
-    Scheme, ServerTls, TransportError, Writer, connect,
+    Scheme, ServerTls, TlsListener, TransportError, Writer, connect,
 };
 
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -226,8 +226,8 @@ fn a_restarted_listener_is_noticed_at_once() {
     let tls = pki.client();
     let settings = QuicSettings::default();
     smol::block_on(async {
-        // A listener in a process of its own would be killed; here its socket is stolen instead: it
-        // is left alive but unreachable behind a relay that moves to the new one.
+        // To the client, a listener that was killed and started again is one address behind which
+        // nobody knows its connection any more. Here a relay is that address.
         let (old, new) = (pki.listener(), pki.listener());
         let relay = smol::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let relay_address = relay.local_addr().unwrap();
@@ -264,6 +264,29 @@ fn a_restarted_listener_is_noticed_at_once() {
         assert!(error.to_string().contains("reset by peer"), "{error}");
         assert!(start.elapsed() < Duration::from_secs(3), "not the idle timeout");
     });
+}
+
+#[test]
+fn reloaded_certificates_count_from_the_next_connection_on() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let listener = pki.listener();
+    let endpoint = at(&listener, "localhost");
+    meet(&listener, &endpoint, &pki.client()).0.unwrap();
+    listener.reload(&other.server());
+    let error = meet(&listener, &endpoint, &pki.client()).0.unwrap_err();
+    assert!(matches!(error, TransportError::Untrusted { .. }), "{error}");
+    meet(&listener, &endpoint, &other.client()).0.unwrap();
+}
+
+#[test]
+fn half_full_a_listener_wants_addresses_proven_and_agents_prove_them() {
+    let pki = Pki::new();
+    let address = "127.0.0.1:0".parse().unwrap();
+    let settings = QuicSettings::default();
+    let listener = Listener::bind(address, &pki.server(), settings, &SECRET, 1).unwrap();
+    let (said, name) = meet(&listener, &at(&listener, "localhost"), &pki.client());
+    assert_eq!(said.unwrap(), b"welcome");
+    assert_eq!(name.unwrap().as_deref(), Some("edge-17"));
 }
 
 /// The loop that a session's owner runs: writes what it wants written, feeds it what arrives.
@@ -447,4 +470,110 @@ fn above_the_limit_newcomers_are_refused() {
     let (said, _) = meet(&listener, &at(&listener, "localhost"), &pki.client());
     assert!(said.is_err());
     assert_eq!(listener.connections(), 0);
+}
+
+/// As [`meet`], over TCP.
+fn meet_over_tcp(
+    listener: &TlsListener,
+    host: &str,
+    tls: &ClientTls,
+    large: &[u8],
+) -> (Result<Vec<u8>, TransportError>, Result<Option<String>, TransportError>) {
+    let port = listener.local_address().unwrap().port();
+    let host = host.to_owned();
+    let endpoint = EndpointAddress { scheme: Scheme::Tls, host, port, server_name: None };
+    let settings = QuicSettings::default();
+    let client = async {
+        let Connection { mut reader, mut writer, .. } =
+            connect(&endpoint, tls, &settings, DEADLINE).await?;
+        // Both directions at once: neither may wait for the other.
+        let (written, echoed) = smol::future::zip(
+            writer.write(large.to_vec().into()),
+            read_exactly(&mut reader, large.len()),
+        )
+        .await;
+        written?;
+        writer.finish().await;
+        echoed
+    };
+    let server = async {
+        let incoming = listener.accept().await?;
+        let mut connection = incoming.establish(DEADLINE).await?;
+        let mut buffer = vec![0; 10_000];
+        loop {
+            let len = connection.reader.read(&mut buffer).await?;
+            if len == 0 {
+                break;
+            }
+            connection.writer.write(buffer[..len].to_vec().into()).await?;
+        }
+        connection.writer.finish().await;
+        Ok(connection.peer.name)
+    };
+    smol::block_on(smol::future::zip(client, server))
+}
+
+async fn read_exactly(reader: &mut Reader, len: usize) -> Result<Vec<u8>, TransportError> {
+    let (mut all, mut buffer) = (Vec::new(), vec![0; 30_000]);
+    while all.len() < len {
+        match reader.read(&mut buffer).await? {
+            0 => break,
+            read => all.extend_from_slice(&buffer[..read]),
+        }
+    }
+    Ok(all)
+}
+
+#[test]
+fn over_tcp_two_who_both_write_much_do_not_wait_for_each_other() {
+    let pki = Pki::new();
+    let listener = TlsListener::bind("127.0.0.1:0".parse().unwrap(), &pki.server(), 2).unwrap();
+    let port = listener.local_address().unwrap().port();
+    let host = "localhost".to_owned();
+    let endpoint = EndpointAddress { scheme: Scheme::Tls, host, port, server_name: None };
+    let (tls, settings) = (pki.client(), QuicSettings::default());
+    // More than the sockets' buffers hold.
+    let large = vec![5; 20_000_000];
+    let both = async |mut connection: Connection| {
+        let write = connection.writer.write(large.clone().into());
+        let read = read_exactly(&mut connection.reader, large.len());
+        let (written, read) = smol::future::zip(write, read).await;
+        written.unwrap();
+        assert!(read.unwrap() == large);
+        connection.writer.finish().await;
+    };
+    let client = async { both(connect(&endpoint, &tls, &settings, DEADLINE).await.unwrap()).await };
+    let server = async {
+        both(listener.accept().await.unwrap().establish(DEADLINE).await.unwrap()).await;
+    };
+    let late = async {
+        smol::Timer::after(Duration::from_secs(30)).await;
+        panic!("they wait for each other");
+    };
+    smol::block_on(smol::future::or(smol::future::zip(client, server), late));
+}
+
+#[test]
+fn tls_over_tcp_carries_the_same_and_judges_the_same() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let address = "127.0.0.1:0".parse().unwrap();
+    let listener = TlsListener::bind(address, &pki.server(), 2).unwrap();
+    let large: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+    for _ in 0..3 {
+        let (said, name) = meet_over_tcp(&listener, "localhost", &pki.client(), &large);
+        assert!(said.unwrap() == large);
+        assert_eq!(name.unwrap().as_deref(), Some("edge-17"));
+    }
+    let nobody = ClientTls::load(&pki.path("ca.pem"), None).unwrap();
+    for (tls, fault) in
+        [(nobody, Fault::Missing), (pki.client_of(&other, "edge-17"), Fault::UnknownCa)]
+    {
+        let (said, name) = meet_over_tcp(&listener, "localhost", &tls, b"hello");
+        assert_eq!(said, Err(TransportError::Refused { fault }));
+        assert!(matches!(name, Err(TransportError::Untrusted { .. })), "{name:?}");
+    }
+    let (said, _) = meet_over_tcp(&listener, "localhost", &other.client(), b"hello");
+    let error = said.unwrap_err();
+    assert!(matches!(error, TransportError::Untrusted { fault: Fault::UnknownCa, .. }), "{error}");
+    assert_eq!(listener.connections(), 0, "places are given back");
 }

@@ -82,6 +82,8 @@ pub struct Log {
     db: Connection,
     path: std::path::PathBuf,
     last: u64,
+    /// The disk failed: what the file holds is not known until it is opened anew.
+    suspect: bool,
     _lock: Lock,
 }
 
@@ -103,15 +105,32 @@ impl Log {
         };
         let db = file::open(path, &KIND, &tuning)?;
         let last = last(&db)?;
-        Ok(Self { db, path: path.to_owned(), last, _lock: lock })
+        Ok(Self { db, path: path.to_owned(), last, suspect: false, _lock: lock })
     }
 
     /// Appends entries, and replaces the ledgers and adds the schemas that go with them, in one
     /// transaction that is synced when this returns.
     ///
     /// # Errors
-    /// Nothing of the call is stored. [`LogError::Disk`] with [`DiskCause::Io`]: open the log anew.
+    /// Nothing of the call may be acknowledged. After [`LogError::Disk`] with [`DiskCause::Io`] the
+    /// call may be in the file or not: every further one fails until the log is opened anew, and the
+    /// ledgers with it.
     pub fn append(
+        &mut self,
+        entries: &[Entry<'_>],
+        ledgers: &[(String, Vec<u8>)],
+        schemas: &[(String, u64, Vec<u8>)],
+    ) -> Result<(), LogError> {
+        if self.suspect {
+            let detail = "the log must be opened anew".to_owned();
+            return Err(LogError::Disk { cause: DiskCause::Io, detail });
+        }
+        let appended = self.try_append(entries, ledgers, schemas);
+        self.suspect = matches!(&appended, Err(LogError::Disk { cause: DiskCause::Io, .. }));
+        appended
+    }
+
+    fn try_append(
         &mut self,
         entries: &[Entry<'_>],
         ledgers: &[(String, Vec<u8>)],

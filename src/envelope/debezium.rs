@@ -252,14 +252,13 @@ impl Debezium {
             Value::Text(text) => push_string(text, out),
             Value::Bytes(bytes, why) => self.bytes(bytes, *why, out),
             Value::Enum { index, label: None } => push(out, index),
-            Value::Set { bits, labels: [] } => push(out, bits),
-            Value::Set { bits, labels }
-                if set_members(*bits, labels).count() != bits.count_ones() as usize =>
-            {
-                push(out, bits);
+            Value::Set { bits, labels, collation } => {
+                match set_members(*bits, labels, *collation) {
+                    Some(members) => push_string(&members.join(","), out),
+                    None => push(out, bits),
+                }
             }
             Value::Enum { .. }
-            | Value::Set { .. }
             | Value::Json(_)
             | Value::Uuid(_)
             | Value::Inet4(_)

@@ -17,7 +17,7 @@ use super::json::push;
 use super::{Change, EnvelopeError, image};
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::{Column, Names, Table};
-use crate::binlog::value::{self, Json, Value, ValueError, Why, render_text};
+use crate::binlog::value::{self, Json, Value, ValueError, Why, render_text, set_members};
 
 /// Writes changes as lines for people.
 #[derive(Debug, Default)]
@@ -104,6 +104,12 @@ impl Text {
             }
             Value::Text(text) | Value::Json(Json::Text(text)) => literal(text.as_bytes(), out),
             Value::Bytes(bytes, Why::CharsetUnknown) => literal(bytes, out),
+            Value::Set { bits, labels, collation } => {
+                match set_members(*bits, labels, *collation) {
+                    Some(members) => literal(members.join(",").as_bytes(), out),
+                    None => push(out, bits),
+                }
+            }
             Value::Int(_)
             | Value::UInt(_)
             | Value::Float(_)
@@ -113,8 +119,7 @@ impl Text {
             | Value::Bytes(..)
             | Value::Geometry { .. }
             | Value::Vector(_)
-            | Value::Enum { label: None, .. }
-            | Value::Set { labels: [], .. } => {
+            | Value::Enum { label: None, .. } => {
                 self.render(&value)?;
                 out.extend_from_slice(self.scratch.as_bytes());
             }
@@ -123,7 +128,6 @@ impl Text {
             | Value::DateTime(_)
             | Value::Timestamp { .. }
             | Value::Enum { .. }
-            | Value::Set { .. }
             | Value::Json(_)
             | Value::Uuid(_)
             | Value::Inet4(_)

@@ -35,7 +35,8 @@ pub struct ClientSettings {
     pub receive_maximum: u16,
     /// The longest packet that we accept, in bytes.
     pub packet_bytes_max: u32,
-    /// For how long an answer (CONNACK, PUBACK, SUBACK, PINGRESP) may be overdue.
+    /// For how long an answer (CONNACK, PUBACK, SUBACK, PINGRESP) may be overdue, counted from the
+    /// answer before it. Must be longer than the slowest link needs for one message.
     pub patience: Duration,
 }
 

@@ -28,9 +28,9 @@ pub enum SessionError {
         /// What is allowed.
         bytes_max: usize,
     },
-    /// The peer has more unacknowledged messages in flight than we allowed.
+    /// The peer has more unanswered messages or subscriptions in flight than we allowed.
     TooMany {
-        /// The Receive Maximum that we announced.
+        /// The Receive Maximum that we announced, or our limit for subscriptions.
         max: usize,
     },
     /// The peer is silent, or answers everything but what we wait for.
@@ -86,7 +86,7 @@ impl fmt::Display for SessionError {
                 write!(f, "MQTT: a packet of {bytes} bytes, at most {bytes_max} are allowed")
             }
             Self::TooMany { max } => {
-                write!(f, "MQTT: more than {max} messages in flight, the Receive Maximum")
+                write!(f, "MQTT: more than {max} unanswered packets of the peer")
             }
             Self::Silent { wanted, waited } => {
                 write!(f, "MQTT: peer silent: no {wanted} for {} s", waited.as_secs())

@@ -35,6 +35,7 @@ pub mod packet;
 mod reason;
 mod server;
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests;
 
 pub use bytes::Bytes;

@@ -419,12 +419,14 @@ impl Server {
     /// Notes what the client asked and names it, if it may have so much in flight.
     fn ask(&mut self, asked: Asked) -> Result<u64, SessionError> {
         self.last_token += 1;
-        let id = match asked {
+        let (id, max) = match asked {
             Asked::Told => return Ok(self.last_token),
-            Asked::Message { id } | Asked::Subscription { id, .. } => id,
+            Asked::Message { id } => (id, usize::from(self.settings.receive_maximum.max(1))),
+            Asked::Subscription { id, .. } => (id, SUBSCRIPTIONS_MAX),
         };
-        let max = usize::from(self.settings.receive_maximum.max(1));
-        if self.incoming.len() >= max {
+        // The Receive Maximum is for messages; subscriptions have a limit of their own.
+        let alike = |(_, other): &&(u64, Asked)| other.is_message() == asked.is_message();
+        if self.incoming.iter().filter(alike).count() >= max {
             return Err(SessionError::TooMany { max });
         }
         if self.incoming.iter().any(|(_, asked)| asked.id() == Some(id)) {
@@ -476,6 +478,10 @@ impl Peer {
 }
 
 impl Asked {
+    fn is_message(self) -> bool {
+        matches!(self, Self::Message { .. })
+    }
+
     fn id(self) -> Option<u16> {
         match self {
             Self::Told => None,
@@ -483,3 +489,6 @@ impl Asked {
         }
     }
 }
+
+/// SUBSCRIBEs that may wait for an answer at once; ours send one.
+const SUBSCRIPTIONS_MAX: usize = 16;

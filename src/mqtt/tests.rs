@@ -419,6 +419,18 @@ fn a_client_that_breaks_the_rules_is_told_and_cut() {
 }
 
 #[test]
+fn a_full_window_does_not_forbid_to_subscribe() {
+    let mut world = World::online(20);
+    for token in 0..3 {
+        world.client.publish("t", vec![], QoS::AtLeastOnce, false, token, world.now).unwrap();
+    }
+    let filter = Filter { path: "t/ack".to_owned(), qos: QoS::AtLeastOnce };
+    world.client.subscribe(&[filter], 9, world.now).unwrap();
+    world.carry();
+    assert_eq!(world.server_events.len(), 4);
+}
+
+#[test]
 fn another_version_of_mqtt_is_refused_in_words() {
     let mut world = World::new(15);
     world.server.handle(Input::Opened, world.now).unwrap();

@@ -5,7 +5,7 @@
 //!
 //! | sink | its output and its cursor | after a crash |
 //! |---|---|---|
-//! | [`file`] | committed together | each line once |
+//! | [`mod@file`] | committed together | each line once |
 //! | [`stdout`] | the wiring keeps the cursor | the last lines may come again |
 
 pub mod file;

@@ -35,16 +35,14 @@ pub struct Counters {
     pub bytes_sent: Counter,
     /// Links that came about after the first.
     pub reconnects: Counter,
-    /// Batches in the buffer now.
-    pub buffer_batches: Counter,
-    /// Bytes of the buffer's files now.
-    pub buffer_bytes: Counter,
-    /// Their limit.
+    /// The limit of the buffer's files.
     pub buffer_bytes_max: Counter,
     /// Whether reading pauses because the buffer is full.
     pub paused: AtomicBool,
     source: Side,
     link: Side,
+    buffer_batches: Counter,
+    buffer_bytes: Counter,
     last_commit_us: AtomicU64,
     lag_ms: AtomicU64,
     position: Mutex<String>,
@@ -108,9 +106,10 @@ impl Counters {
         }
     }
 
-    /// The source is now in this state.
-    pub fn source_is(&self, state: State, now: Instant) {
-        self.turn(&self.source, state, now);
+    /// The source is now in this state. That alone is no sign of life: a connection that comes
+    /// about and breaks again and again brings nothing.
+    pub fn source_is(&self, state: State) {
+        self.source.state.store(state as u8, Relaxed);
     }
 
     /// The source gave a sign of life: an event, a heartbeat, or a look at the end of a file.
@@ -118,14 +117,30 @@ impl Counters {
         self.source.seen_ms.store(self.since_start_ms(now), Relaxed);
     }
 
-    /// The link is now in this state.
+    /// The link is now in this state. It is a sign of life only if it has nothing to prove: with a
+    /// backlog, only an acknowledgement is.
     pub fn link_is(&self, state: State, now: Instant) {
-        self.turn(&self.link, state, now);
+        self.link.state.store(state as u8, Relaxed);
+        if state == State::Connected && self.buffer_batches.value() == 0 {
+            self.link_seen(now);
+        }
     }
 
-    /// The collector acknowledged something, or there is nothing that it could acknowledge.
+    /// The collector acknowledged something.
     pub fn link_seen(&self, now: Instant) {
         self.link.seen_ms.store(self.since_start_ms(now), Relaxed);
+    }
+
+    /// The buffer now holds so many batches, in files of so many bytes.
+    pub fn buffer_is(&self, batches: u64, bytes: u64, now: Instant) {
+        let begins = self.buffer_batches.value() == 0 && batches > 0;
+        let connected = self.link.state.load(Relaxed) == State::Connected as u8;
+        if begins && connected {
+            // An idle link owes nothing for the time before it was given something.
+            self.link_seen(now);
+        }
+        self.buffer_batches.set(batches);
+        self.buffer_bytes.set(bytes);
     }
 
     /// A transaction was read to its end.
@@ -197,15 +212,6 @@ impl Counters {
         status
     }
 
-    /// A change of state counts as a sign of life only when a connection comes about: trying
-    /// again and again is no progress.
-    fn turn(&self, side: &Side, state: State, now: Instant) {
-        side.state.store(state as u8, Relaxed);
-        if matches!(state, State::Connected | State::Finished) {
-            side.seen_ms.store(self.since_start_ms(now), Relaxed);
-        }
-    }
-
     fn since_start_ms(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.started);
         u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
@@ -225,7 +231,8 @@ mod tests {
         let counters = Counters::new(start);
         counters.events.add(5);
         counters.events.add(7);
-        counters.source_is(State::Connected, start + Duration::from_secs(1));
+        counters.source_is(State::Connected);
+        counters.source_seen(start + Duration::from_secs(1));
         counters.committed("binlog.000042:1337", 5_000_000, 5_250_000);
         let status = counters.status("edge-17", start + Duration::from_secs(3));
         assert_eq!(status.source.events, 12);
@@ -243,13 +250,38 @@ mod tests {
     }
 
     #[test]
-    fn trying_to_connect_is_no_sign_of_life() {
+    fn connecting_again_and_again_is_no_progress() {
         let start = Instant::now();
         let counters = Counters::new(start);
-        let later = start + Duration::from_secs(50);
-        counters.source_is(State::Connecting, later);
-        assert_eq!(counters.status("a", later).source.silent_ms, 50_000);
-        counters.source_is(State::Connected, later);
-        assert_eq!(counters.status("a", later).source.silent_ms, 0);
+        let later = start + Duration::from_secs(75);
+        counters.buffer_is(3, 4096, start);
+        counters.source_is(State::Connected);
+        counters.link_is(State::Connected, later);
+        let status = counters.status("a", later);
+        assert_eq!(
+            status.reasons,
+            [
+                "source: connected, but silent for 75 s",
+                "link: 3 batches wait, nothing was acknowledged for 75 s",
+            ]
+        );
+        counters.source_seen(later);
+        counters.link_seen(later);
+        assert!(counters.status("a", later).healthy);
+    }
+
+    #[test]
+    fn an_idle_link_has_a_minute_for_what_it_is_given() {
+        let start = Instant::now();
+        let counters = Counters::new(start);
+        counters.link_is(State::Connected, start);
+        let given = start + Duration::from_secs(600);
+        counters.source_seen(given);
+        counters.buffer_is(1, 4096, given);
+        assert!(counters.status("a", given).healthy);
+        let late = given + Duration::from_secs(61);
+        counters.source_seen(late);
+        counters.buffer_is(2, 8192, late);
+        assert_eq!(counters.status("a", late).reasons.len(), 1);
     }
 }

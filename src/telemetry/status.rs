@@ -88,8 +88,8 @@ pub struct Buffer {
 pub struct Link {
     /// The connection.
     pub state: State,
-    /// Since the collector last acknowledged something, or the link came about; since the start
-    /// if there was neither.
+    /// Since the collector last acknowledged something, or, with nothing to acknowledge, since the
+    /// link came about; since the start if there was neither.
     pub silent_ms: u64,
     /// Connections after the first.
     pub reconnects: u64,

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+#[cfg(feature = "collector")]
+use rustls::{ServerConfig, server::WebPkiClientVerifier};
 
 use super::TransportError;
 
@@ -65,11 +66,13 @@ impl ClientTls {
 }
 
 /// Whom a server lets in, and who it is.
+#[cfg(feature = "collector")]
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
 }
 
+#[cfg(feature = "collector")]
 impl ServerTls {
     /// Lets in whoever has a certificate of the CAs in the file `ca`, and nobody else.
     ///

@@ -93,12 +93,12 @@ impl Connection {
         }
     }
 
-    pub(super) fn tls(address: SocketAddr, reader: tls::Half, writer: tls::Half) -> Self {
+    pub(super) fn tls(address: SocketAddr, half: tls::Half, name: Option<String>) -> Self {
         Self {
-            peer: Peer { address, name: None },
-            reader: Reader { from: Source::Tls(reader), heard: false },
+            peer: Peer { address, name },
+            reader: Reader { from: Source::Tls(half.clone()), heard: false },
             monitor: Monitor(None),
-            writer: Writer { to: Sink::Tls(writer) },
+            writer: Writer { to: Sink::Tls(half) },
         }
     }
 }

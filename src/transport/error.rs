@@ -219,3 +219,52 @@ impl std::error::Error for TransportError {}
 
 /// QUIC's error codes 0x0100 to 0x01ff are TLS alerts (RFC 9001, section 4.8).
 const QUIC_CRYPTO_ERROR: u64 = 0x100;
+
+#[cfg(test)]
+mod tests {
+    use rustls::CertificateError;
+    use rustls::pki_types::{ServerName, UnixTime};
+
+    use super::*;
+
+    /// quinn hands on the TLS library's errors as text only, so its words must stay known to us.
+    #[test]
+    fn the_tls_librarys_words_are_understood() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let (early, late) = (at(1), at(2));
+        let name = ServerName::try_from("c.example").unwrap();
+        let (expected, presented) = (name, vec!["DnsName(\"d.example\")".to_owned()]);
+        for (error, fault) in [
+            (CertificateError::ExpiredContext { time: late, not_after: early }, Fault::Expired),
+            (
+                CertificateError::NotValidYetContext { time: early, not_before: late },
+                Fault::NotYetValid,
+            ),
+            (CertificateError::UnknownIssuer, Fault::UnknownCa),
+            (CertificateError::NotValidForNameContext { expected, presented }, Fault::WrongName),
+            (CertificateError::BadSignature, Fault::Other),
+        ] {
+            let what = rustls::Error::InvalidCertificate(error).to_string();
+            let expected = TransportError::Untrusted { fault, what: what.clone() };
+            assert_eq!(TransportError::of_words(&what), Some(expected));
+        }
+        let missing = rustls::Error::NoCertificatesPresented.to_string();
+        let understood = TransportError::of_words(&missing);
+        assert!(matches!(
+            understood,
+            Some(TransportError::Untrusted { fault: Fault::Missing, .. })
+        ));
+        let protocol = rustls::Error::NoApplicationProtocol.to_string();
+        assert_eq!(TransportError::of_words(&protocol), Some(TransportError::Protocol));
+        assert_eq!(TransportError::of_words("internal error"), None);
+    }
+
+    #[test]
+    fn a_loss_before_the_first_answer_says_what_it_may_mean() {
+        let reset = quinn::ConnectionError::Reset;
+        let words = TransportError::of_quic(&reset, true).to_string();
+        assert!(words.contains("it may have refused our certificate"), "{words}");
+        let words = TransportError::of_quic(&reset, false).to_string();
+        assert_eq!(words, "connection lost: reset by peer");
+    }
+}

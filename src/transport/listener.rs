@@ -135,7 +135,11 @@ impl Incoming {
 /// The name in the verified client certificate; also there when an old session was resumed.
 fn agent_name(connection: &quinn::Connection) -> Option<String> {
     let identity = connection.peer_identity()?;
-    let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    certified_name(&identity.downcast::<Vec<CertificateDer<'static>>>().ok()?)
+}
+
+/// The one agent's name in a verified chain.
+pub(super) fn certified_name(chain: &[CertificateDer<'_>]) -> Option<String> {
     let certificate = webpki::EndEntityCert::try_from(chain.first()?).ok()?;
     let mut names = certificate.valid_dns_names();
     match (names.next(), names.next()) {

@@ -3,7 +3,7 @@
 //! ```text
 //!  connect ──► resolve, dial every address, TLS ──┐
 //!                                                 ├──► Connection { reader, writer, monitor, peer }
-//!  Listener ─► accept ─► Incoming ─► establish ───┘
+//!  Listener ─► accept ─► Incoming ─► establish ───┘   (or TlsListener, TlsIncoming)
 //! ```
 //!
 //! Both kinds of stream look the same from outside: bytes in order, verified peers at both ends. A
@@ -19,18 +19,24 @@ mod error;
 mod listener;
 mod quic;
 mod tls;
+#[cfg(feature = "collector")]
+mod tls_listener;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-pub use certificates::{ClientTls, IdentityFiles, ServerTls};
+#[cfg(feature = "collector")]
+pub use certificates::ServerTls;
+pub use certificates::{ClientTls, IdentityFiles};
 pub use connection::{Connection, Monitor, Peer, Reader, Statistics, Writer};
 pub use error::{Fault, TransportError};
 #[cfg(feature = "collector")]
 pub use listener::{Incoming, Listener};
 pub use quic::{Congestion, QuicSettings};
+#[cfg(feature = "collector")]
+pub use tls_listener::{TlsIncoming, TlsListener};
 
 /// How bytes travel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

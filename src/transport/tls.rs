@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_io::Async;
-use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, Connection as TlsState};
 
 use super::{ClientTls, Connection, TransportError};
 
@@ -21,8 +21,13 @@ pub(super) struct Half(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     socket: Async<TcpStream>,
-    tls: Mutex<ClientConnection>,
+    tls: Mutex<TlsState>,
+    /// Given back when both halves are gone.
+    _permit: Option<Box<dyn Permit>>,
 }
+
+/// A place among a listener's connections.
+pub(super) trait Permit: std::fmt::Debug + Send + Sync {}
 
 /// Dials one address and shakes hands.
 pub(super) async fn dial(
@@ -36,15 +41,23 @@ pub(super) async fn dial(
     let tls = ClientConnection::new(tls.tcp.clone(), name).map_err(|error| of_tls(&error, true))?;
     let socket = Async::<TcpStream>::connect(address).await;
     let socket = socket.map_err(|error| unreachable(error.to_string()))?;
-    // Acknowledgements are small and must not wait for company.
-    let _ = socket.get_ref().set_nodelay(true);
-    let half = Half(Arc::new(Shared { socket, tls: Mutex::new(tls) }));
+    let half = Half::new(socket, tls.into(), None);
     half.shake_hands().await?;
-    Ok(Connection::tls(address, half.clone(), half))
+    Ok(Connection::tls(address, half, None))
 }
 
 impl Half {
-    async fn shake_hands(&self) -> Result<(), TransportError> {
+    pub(super) fn new(
+        socket: Async<TcpStream>,
+        tls: TlsState,
+        permit: Option<Box<dyn Permit>>,
+    ) -> Self {
+        // Acknowledgements are small and must not wait for company.
+        let _ = socket.get_ref().set_nodelay(true);
+        Self(Arc::new(Shared { socket, tls: Mutex::new(tls), _permit: permit }))
+    }
+
+    pub(super) async fn shake_hands(&self) -> Result<(), TransportError> {
         loop {
             self.flush(true).await?;
             if !self.tls().is_handshaking() {
@@ -71,7 +84,7 @@ impl Half {
                 Err(error) => return Err(lost(&error, early)),
             }
             self.receive(early).await?;
-            self.flush(early).await?;
+            self.flush_some(early)?;
         }
     }
 
@@ -133,7 +146,21 @@ impl Half {
         Ok(())
     }
 
-    fn tls(&self) -> MutexGuard<'_, ClientConnection> {
+    /// Sends what the socket takes at once. A reader that waited for room would never empty the
+    /// socket for a peer that waits for the same.
+    fn flush_some(&self, early: bool) -> Result<(), TransportError> {
+        let mut tls = self.tls();
+        while tls.wants_write() {
+            match tls.write_tls(&mut self.0.socket.get_ref()) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(lost(&error, early)),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn tls(&self) -> MutexGuard<'_, TlsState> {
         self.0.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -98,7 +98,6 @@ pub(crate) fn configuration<C>(
 }
 
 /// Begins to log as the configuration says.
-#[allow(dead_code, reason = "called by the commands that run on, not by those that look")]
 pub(crate) fn log_as(log: Log) -> Result<(), Failure> {
     let form = match log.format {
         LogFormat::Text => logger::Form::Text,

@@ -1,8 +1,11 @@
 //! Collation → character set → UTF-8.
 //!
 //! The ranges are what `information_schema.collations` of MySQL 9.7 and MariaDB 11.8 say. Single-byte sets
-//! are decoded by the servers' own tables, those of more bytes by `encoding_rs`, each behind a check that the
-//! two agree. What a set does not define is not replaced but refused: the caller gets the bytes back.
+//! are decoded by the servers' own tables, those of more bytes by `encoding_rs` with the differences that a
+//! comparison of all sequences with both servers has shown: a few characters are exchanged, and ranges that mean
+//! something else there are refused. (Only in gb18030 19 codes differ that the servers leave in the private use
+//! area and later editions of the standard have assigned.) What a set does not define is not replaced but
+//! refused: the caller gets the bytes back.
 
 use std::borrow::Cow;
 
@@ -28,7 +31,7 @@ pub enum Charset {
     /// `swe7`: ASCII with Swedish letters in the place of brackets.
     Swe7,
     /// More than one byte a character.
-    MultiByte(&'static encoding_rs::Encoding),
+    MultiByte(&'static MultiByte),
 }
 
 impl Charset {
@@ -48,12 +51,15 @@ impl Charset {
             56 | 62 => Self::Utf16Le,
             60 | 61 | 160..=183 | 736..=738 | 3072..=3583 => Self::Utf32,
             10 | 82 => Self::Swe7,
-            1 | 84 => Self::MultiByte(encoding_rs::BIG5),
-            12 | 91 | 97 | 98 => Self::MultiByte(encoding_rs::EUC_JP),
-            13 | 88 | 95 | 96 => Self::MultiByte(encoding_rs::SHIFT_JIS),
-            19 | 85 => Self::MultiByte(encoding_rs::EUC_KR),
-            24 | 28 | 86 | 87 => Self::MultiByte(encoding_rs::GBK),
-            248..=250 => Self::MultiByte(encoding_rs::GB18030),
+            1 | 84 => Self::MultiByte(&BIG5),
+            12 | 91 => Self::MultiByte(&UJIS),
+            97 | 98 => Self::MultiByte(&EUCJPMS),
+            13 | 88 => Self::MultiByte(&SJIS),
+            95 | 96 => Self::MultiByte(&CP932),
+            19 | 85 => Self::MultiByte(&EUCKR),
+            24 | 86 => Self::MultiByte(&GB2312),
+            28 | 87 => Self::MultiByte(&GBK),
+            248..=250 => Self::MultiByte(&GB18030),
             _ => Self::SingleByte(single_byte_of_collation(id)?),
         })
     }
@@ -77,11 +83,96 @@ impl Charset {
             Self::Utf16 => own(utf16(&bytes, u16::from_be_bytes), bytes),
             Self::Utf16Le => own(utf16(&bytes, u16::from_le_bytes), bytes),
             Self::Utf32 => own(utf32(&bytes), bytes),
-            Self::MultiByte(encoding) => {
-                let text = encoding.decode_without_bom_handling_and_without_replacement(&bytes);
-                own(text.map(Cow::into_owned), bytes)
-            }
+            Self::MultiByte(set) => own(set.decode(&bytes), bytes),
         }
+    }
+}
+
+/// A character set that `encoding_rs` reads, and where the servers read it differently.
+#[derive(Debug, Eq, PartialEq)]
+pub struct MultiByte {
+    encoding: &'static encoding_rs::Encoding,
+    /// What `encoding_rs` says, and what the servers say.
+    exchanged: &'static [(char, char)],
+    /// First and last code, of two or three bytes, that the servers read as something else.
+    refused: &'static [(u32, u32)],
+}
+
+const fn as_is(encoding: &'static encoding_rs::Encoding) -> MultiByte {
+    MultiByte { encoding, exchanged: &[], refused: &[] }
+}
+
+static CP932: MultiByte = as_is(encoding_rs::SHIFT_JIS);
+static EUCKR: MultiByte = as_is(encoding_rs::EUC_KR);
+static GBK: MultiByte = as_is(encoding_rs::GBK);
+static GB18030: MultiByte = as_is(encoding_rs::GB18030);
+static GB2312: MultiByte =
+    MultiByte { exchanged: &[('·', '・'), ('—', '―')], ..as_is(encoding_rs::GBK) };
+static SJIS: MultiByte =
+    MultiByte { exchanged: JIS_NOT_MICROSOFT, ..as_is(encoding_rs::SHIFT_JIS) };
+static UJIS: MultiByte = MultiByte {
+    encoding: encoding_rs::EUC_JP,
+    exchanged: JIS_NOT_MICROSOFT,
+    refused: &[(0xF5A1, 0xFEFE), (0x8F_A2B7, 0x8F_A2B7), (0x8F_F3F3, 0x8F_FEFE)],
+};
+static EUCJPMS: MultiByte = MultiByte {
+    encoding: encoding_rs::EUC_JP,
+    exchanged: &[],
+    refused: &[(0xF5A1, 0xFEFE), (0x8F_A2C3, 0x8F_A2C3)],
+};
+static BIG5: MultiByte = MultiByte {
+    encoding: encoding_rs::BIG5,
+    exchanged: &[
+        ('‧', '•'),
+        ('﹑', '､'),
+        ('¯', '‾'),
+        ('～', '∼'),
+        ('⊕', '♁'),
+        ('⊙', '☉'),
+        ('∕', '／'),
+        ('﹨', '＼'),
+        ('￥', '¥'),
+        ('￠', '¢'),
+        ('￡', '£'),
+    ],
+    refused: &[(0xC6A1, 0xC8FE)],
+};
+
+/// The servers' `sjis` and `ujis` follow JIS where `encoding_rs` follows Microsoft.
+const JIS_NOT_MICROSOFT: &[(char, char)] =
+    &[('＼', '\\'), ('～', '〜'), ('∥', '‖'), ('－', '−'), ('￠', '¢'), ('￡', '£'), ('￢', '¬')];
+
+impl MultiByte {
+    fn decode(&self, bytes: &[u8]) -> Option<String> {
+        if !self.refused.is_empty() && self.codes(bytes).any(|code| self.refuses(code)) {
+            return None;
+        }
+        let text = self.encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
+        if self.exchanged.is_empty() {
+            return Some(text.into_owned());
+        }
+        let exchange =
+            |c: char| self.exchanged.iter().find(|(from, _)| *from == c).map_or(c, |(_, to)| *to);
+        Some(text.chars().map(exchange).collect())
+    }
+
+    fn refuses(&self, code: u32) -> bool {
+        self.refused.iter().any(|(first, last)| (*first..=*last).contains(&code))
+    }
+
+    /// The codes of more than one byte; for EUC and Big5, which are all that refuse something.
+    fn codes<'a>(&self, mut bytes: &'a [u8]) -> impl Iterator<Item = u32> + use<'a> {
+        let is_euc = self.encoding == encoding_rs::EUC_JP;
+        std::iter::from_fn(move || {
+            let length = match bytes.first()? {
+                0..0x80 => 1,
+                0x8F if is_euc => 3,
+                _ => 2,
+            };
+            let (code, rest) = bytes.split_at(length.min(bytes.len()));
+            bytes = rest;
+            Some(code.iter().fold(0, |code, byte| code << 8 | u32::from(*byte)))
+        })
     }
 }
 
@@ -203,6 +294,9 @@ mod tests {
         assert_eq!(read(28, &[0xD6, 0xD0]).unwrap(), "中");
         assert_eq!(read(13, &[0x82, 0xA0]).unwrap(), "あ");
         assert_eq!(read(19, &[0xB0, 0xA1]).unwrap(), "가");
+        assert_eq!(read(13, &[0x81, 0x60]).unwrap(), "\u{301c}", "sjis");
+        assert_eq!(read(95, &[0x81, 0x60]).unwrap(), "\u{ff5e}", "cp932");
+        assert_eq!(read(1, &[0xC6, 0xA1]), None, "another character in the servers' Big5");
         assert_eq!(read(10, b"r{ksm|rg}s").unwrap(), "räksmörgås");
     }
 

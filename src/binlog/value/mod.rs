@@ -36,6 +36,7 @@ pub use number_text::{push_double, push_float};
 pub use text::{push_base64, render_text, timestamp};
 
 use crate::binlog::table::{Column, Kind, Meaning};
+use crate::binlog::table_map::label_bytes;
 
 /// One value, read from a row image.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +58,7 @@ pub enum Value<'a> {
     Double(f64),
     /// DECIMAL.
     Decimal(Decimal),
-    /// BIT: the width in bits and the bytes, most significant first.
+    /// BIT.
     Bit {
         /// The column's width, 1 to 64.
         bits: u16,
@@ -89,15 +90,17 @@ pub enum Value<'a> {
     Enum {
         /// From 1; 0 is the empty error value.
         index: u16,
-        /// The member, where the log names it.
-        label: Option<&'a str>,
+        /// The member, where the log names it and its character set can be read.
+        label: Option<Cow<'a, str>>,
     },
     /// SET.
     Set {
         /// Bit 0 is the first member.
         bits: u64,
-        /// All members of the column, where the log names them; else empty.
+        /// All members of the column, where the log names them; else empty. See [`set_members`].
         labels: &'a [String],
+        /// In which the members' names may still be.
+        collation: Option<u16>,
     },
     /// JSON; its text is made by [`Json::render`].
     Json(Json<'a>),
@@ -259,10 +262,27 @@ pub fn vector_floats(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
     })
 }
 
-/// The members of a [`Value::Set`] that are set; members without a name are left out.
-pub fn set_members(bits: u64, labels: &[String]) -> impl Iterator<Item = &str> + '_ {
-    let is_set = move |index: usize| index < 64 && bits >> index & 1 == 1;
-    labels.iter().enumerate().filter(move |(index, _)| is_set(*index)).map(|(_, label)| &**label)
+/// The members of a [`Value::Set`] that are set, in their order; `None` if one has no name.
+pub fn set_members(
+    bits: u64,
+    labels: &[String],
+    collation: Option<u16>,
+) -> Option<Vec<Cow<'_, str>>> {
+    (0..64)
+        .filter(|index| bits >> index & 1 == 1)
+        .map(|index: usize| label(labels.get(index)?, collation))
+        .collect()
+}
+
+/// A member's name; the log may have it in the column's character set, see [`label_bytes`].
+fn label(text: &str, collation: Option<u16>) -> Option<Cow<'_, str>> {
+    if !text.starts_with('\0') {
+        return Some(Cow::Borrowed(text));
+    }
+    match read_text(collation, label_bytes(text)) {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
 }
 
 /// `width` little-endian bytes; the sign is the column's.
@@ -306,16 +326,20 @@ fn enumeration<'a>(column: &'a Column, bytes: &[u8]) -> Option<Value<'a>> {
     };
     let label = match index {
         0 if column.labels.is_empty() => None,
-        0 => Some(""),
-        _ => column.labels.get(usize::from(index) - 1).map(String::as_str),
+        0 => Some(Cow::Borrowed("")),
+        _ => {
+            column.labels.get(usize::from(index) - 1).and_then(|text| label(text, column.collation))
+        }
     };
     Some(Value::Enum { index, label })
 }
 
 fn set<'a>(column: &'a Column, bytes: &[u8]) -> Option<Value<'a>> {
-    (1..=8)
-        .contains(&bytes.len())
-        .then(|| Value::Set { bits: little_endian(bytes), labels: &column.labels })
+    (1..=8).contains(&bytes.len()).then(|| Value::Set {
+        bits: little_endian(bytes),
+        labels: &column.labels,
+        collation: column.collation,
+    })
 }
 
 /// A string column: text, bytes, or one of the types that MariaDB keeps in a string.

@@ -1,0 +1,242 @@
+//! What becomes of the batches that agents send: judged, logged, acknowledged. No clock but the caller's.
+//!
+//! All batches of one call are logged in one transaction; what is returned is true only because that
+//! transaction is on disk by then.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::batch::{Ack, Batch, BatchError, Demand, Limits, Message};
+use crate::mqtt::Bytes;
+use crate::position::Sequence;
+
+use super::ledger::{Ledger, Verdict};
+use super::log::{Entry, Log, LogError};
+
+/// A batch as it came in, and who sent it.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// The name in the sender's certificate.
+    pub agent: String,
+    /// The message.
+    pub message: Bytes,
+}
+
+/// What was decided.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// What to tell each agent, once.
+    pub acks: Vec<(String, Ack)>,
+    /// For each message: why it can never be taken, if so.
+    pub refused: Vec<Option<Refusal>>,
+    /// Batches that were logged.
+    pub batches: u64,
+    /// Row changes in them.
+    pub rows: u64,
+}
+
+/// Why a message is not a batch of this agent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// It cannot be decoded.
+    Batch(BatchError),
+    /// It names another agent.
+    Agent(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Batch(error) => write!(f, "{error}"),
+            Self::Agent(name) => write!(f, "it says that it is of agent {name:?}"),
+        }
+    }
+}
+
+/// The writing end of the collector.
+pub struct Intake {
+    log: Log,
+    limits: Limits,
+    ledgers: HashMap<String, Ledger>,
+    /// Schemas known to be in the log, by agent.
+    known: HashMap<String, HashSet<u64>>,
+    /// What was demanded of whom and when: one demand is enough for all batches that it concerns.
+    demanded: HashMap<String, (Ack, Instant)>,
+}
+
+/// The same demand is not repeated within this time: its answer is still under way.
+const DEMAND_AGAIN: Duration = Duration::from_millis(500);
+
+/// One batch that is to be logged.
+struct Line {
+    /// Which message of the call.
+    index: usize,
+    epoch: u64,
+    sequence: Sequence,
+    skip: u32,
+    completes: bool,
+    abandons: bool,
+}
+
+/// Changes of one call, until they are logged.
+#[derive(Default)]
+struct Draft {
+    ledgers: HashMap<String, Ledger>,
+    schemas: Vec<(String, u64, Vec<u8>)>,
+    entries: Vec<Line>,
+    demands: HashMap<String, (Demand, &'static str)>,
+    touched: Vec<String>,
+    taken: Taken,
+}
+
+impl Intake {
+    /// Goes on where the log stands.
+    pub fn open(log: Log, limits: Limits) -> Result<Self, LogError> {
+        let mut ledgers = HashMap::new();
+        for (agent, state) in log.ledgers()? {
+            let ledger = Ledger::decode(&state)
+                .ok_or_else(|| LogError::Damaged(format!("the ledger of agent {agent}")))?;
+            ledgers.insert(agent, ledger);
+        }
+        let (known, demanded) = (HashMap::new(), HashMap::new());
+        Ok(Self { log, limits, ledgers, known, demanded })
+    }
+
+    /// What to tell an agent that has just come.
+    pub fn ack(&self, agent: &str) -> Ack {
+        self.ledgers.get(agent).cloned().unwrap_or_default().ack(None)
+    }
+
+    /// Every agent's state.
+    pub fn acks(&self) -> Vec<(String, Ack)> {
+        self.ledgers.iter().map(|(agent, ledger)| (agent.clone(), ledger.ack(None))).collect()
+    }
+
+    /// The log, for its upkeep.
+    pub fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Judges and logs.
+    ///
+    /// # Errors
+    /// Nothing of it is logged and nothing has changed: call again with the same.
+    pub fn take(&mut self, inbound: &[Inbound], now: Instant) -> Result<Taken, LogError> {
+        let mut draft = Draft::default();
+        for (index, one) in inbound.iter().enumerate() {
+            let refusal = self.judge(index, one, &mut draft)?;
+            draft.taken.refused.push(refusal);
+        }
+        self.write(inbound, &draft)?;
+        let Draft { ledgers, schemas, demands, touched, mut taken, .. } = draft;
+        for (agent, fingerprint, _) in schemas {
+            self.known.entry(agent).or_default().insert(fingerprint);
+        }
+        self.ledgers.extend(ledgers);
+        for agent in touched {
+            let demand = demands.get(&agent).copied();
+            let ledger = self.ledgers.get(&agent).cloned().unwrap_or_default();
+            let ack = ledger.ack(demand);
+            if demand.is_none() || self.is_new_demand(&agent, &ack, now) {
+                taken.acks.push((agent, ack));
+            }
+        }
+        Ok(taken)
+    }
+
+    fn judge(
+        &self,
+        index: usize,
+        one: &Inbound,
+        draft: &mut Draft,
+    ) -> Result<Option<Refusal>, LogError> {
+        let message = match Message::parse(&one.message) {
+            Ok(message) if message.identity.agent == one.agent => message,
+            Ok(message) => return Ok(Some(Refusal::Agent(message.identity.agent))),
+            Err(error) => return Ok(Some(Refusal::Batch(error))),
+        };
+        let agent = &one.agent;
+        if !draft.touched.contains(agent) {
+            draft.touched.push(agent.clone());
+        }
+        let known = draft.ledgers.get(agent).or_else(|| self.ledgers.get(agent));
+        let mut ledger = known.cloned().unwrap_or_default();
+        let (overlaps, abandons) = match ledger.judge(&message.identity, &message.meta) {
+            Verdict::Fresh { overlaps, abandons } => (overlaps, abandons),
+            Verdict::Duplicate => return Ok(None),
+            Verdict::Refused(demand, why) => {
+                draft.demands.insert(agent.clone(), (demand, why));
+                return Ok(None);
+            }
+        };
+        let transactions = Batch::open(&message.meta, message.body, self.limits)
+            .and_then(|batch| Ok((batch.transactions()?, batch)));
+        let (transactions, batch) = match transactions {
+            Ok(both) => both,
+            Err(error) => return Ok(Some(Refusal::Batch(error))),
+        };
+        if !self.knows_all(agent, &batch, draft)? {
+            draft.demands.insert(agent.clone(), (Demand::Schemas, "a table's schema is not here"));
+            return Ok(None);
+        }
+        let skip = if overlaps { ledger.skip(&message.meta, &transactions) } else { 0 };
+        let gtids = transactions.into_iter().filter_map(|transaction| transaction.gtid);
+        ledger.record(&message.identity, &message.meta, message.crc, gtids, skip);
+        for (fingerprint, record) in batch.schemas() {
+            draft.schemas.push((agent.clone(), *fingerprint, record.clone()));
+        }
+        let (epoch, sequence) = (message.identity.epoch, message.identity.sequence);
+        let completes = !message.meta.continues;
+        draft.entries.push(Line { index, epoch, sequence, skip, completes, abandons });
+        draft.ledgers.insert(agent.clone(), ledger);
+        draft.demands.remove(agent);
+        draft.taken.batches += 1;
+        draft.taken.rows += u64::from(message.meta.rows);
+        Ok(None)
+    }
+
+    fn knows_all(&self, agent: &str, batch: &Batch, draft: &Draft) -> Result<bool, LogError> {
+        for fingerprint in batch.tables() {
+            let here = batch.schemas().iter().any(|(own, _)| own == fingerprint)
+                || self.known.get(agent).is_some_and(|known| known.contains(fingerprint))
+                || draft.schemas.iter().any(|(whose, own, _)| whose == agent && own == fingerprint)
+                || self.log.has_schema(agent, *fingerprint)?;
+            if !here {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn write(&mut self, inbound: &[Inbound], draft: &Draft) -> Result<(), LogError> {
+        if draft.entries.is_empty() {
+            return Ok(());
+        }
+        let entry = |line: &Line| {
+            let one = inbound.get(line.index).expect("an entry's index is its message's");
+            Entry {
+                agent: &one.agent,
+                epoch: line.epoch,
+                sequence: line.sequence,
+                skip: line.skip,
+                message: &one.message,
+                completes: line.completes,
+                abandons: line.abandons,
+            }
+        };
+        let entries: Vec<Entry<'_>> = draft.entries.iter().map(entry).collect();
+        let ledgers: Vec<_> =
+            draft.ledgers.iter().map(|(agent, ledger)| (agent.clone(), ledger.encode())).collect();
+        self.log.append(&entries, &ledgers, &draft.schemas)
+    }
+
+    fn is_new_demand(&mut self, agent: &str, ack: &Ack, now: Instant) -> bool {
+        let repeated = |(last, at): &(Ack, Instant)| last == ack && now < *at + DEMAND_AGAIN;
+        if self.demanded.get(agent).is_some_and(repeated) {
+            return false;
+        }
+        self.demanded.insert(agent.to_owned(), (ack.clone(), now));
+        true
+    }
+}

@@ -1,0 +1,480 @@
+//! SHELL: WIRING of `rivulet decode`: a binlog file → changes or statistics on a writer.
+//!
+//! ```text
+//!   file ──► Framer ──► Decoder ──► Assembler ──► Printer: Held (a transaction's lines) ──► writer
+//!                                            └──► Counts (of each table)
+//! ```
+//!
+//! Only what was committed comes out: a transaction's lines are held until its commit, in memory up to
+//! [`held::MEMORY_MAX`] and beyond that in a file without a name, and are cut back at ROLLBACK TO
+//! SAVEPOINT. Of a damaged file all transactions before the damage come out, then the error.
+
+mod held;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{Read as _, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::binlog::decoder::Decoder;
+use crate::binlog::format::Checksum;
+use crate::binlog::frame::Framer;
+use crate::binlog::header::{EventKind, Header};
+use crate::binlog::reader::DecodeError;
+use crate::binlog::rows::Operation;
+use crate::binlog::table::{Names, Table};
+use crate::binlog::transaction::{Assembler, Begin, Rows, Step};
+use crate::envelope::debezium::{self, Debezium};
+use crate::envelope::text::Text;
+use crate::envelope::{Change, EnvelopeError};
+use held::Held;
+
+/// How changes are written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Format {
+    /// Debezium's JSON, a line per change.
+    #[default]
+    Debezium,
+    /// For people.
+    Text,
+}
+
+/// What may be chosen.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Options {
+    /// The logical name of the source, as the envelope has it.
+    pub source: String,
+    /// For [`Format::Debezium`].
+    pub debezium: debezium::Options,
+}
+
+/// What was in a file. As JSON it is what `rivulet decode --stats` prints.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Summary {
+    /// The file's name without its folder.
+    pub file: String,
+    /// As the file has it.
+    pub server_version: String,
+    /// `mysql` or `mariadb`.
+    pub flavor: &'static str,
+    /// `crc32` or `off`.
+    pub checksum: &'static str,
+    /// Whole events by their kind.
+    pub events: BTreeMap<&'static str, u64>,
+    /// Committed transactions that hold rows or might have.
+    pub transactions: u64,
+    /// Committed changes by `database.table`.
+    pub rows: BTreeMap<String, Counts>,
+    /// Where the first event starts.
+    pub first_position: u64,
+    /// The end of the last whole event.
+    pub last_position: u64,
+    /// False if the file ends in the middle of an event or a transaction, or is damaged.
+    pub complete: bool,
+    /// Tables without names in the log: columns are `@1`, …, and signs may be unknown.
+    #[serde(skip)]
+    pub unnamed_tables: BTreeSet<String>,
+    /// Values that were written as bytes although they are, or may be, text.
+    #[serde(skip)]
+    pub undecoded: u64,
+}
+
+/// Changes of one table.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Counts {
+    /// Rows inserted.
+    pub insert: u64,
+    /// Rows updated.
+    pub update: u64,
+    /// Rows deleted.
+    pub delete: u64,
+}
+
+/// Why reading stopped before the end of the file.
+#[derive(Debug)]
+pub struct DecodeFailure {
+    /// The file's name without its folder.
+    pub file: String,
+    /// Where the event starts.
+    pub offset: u64,
+    /// Its kind, where that is known.
+    pub event: Option<&'static str>,
+    /// What went wrong.
+    pub cause: Cause,
+    /// All that came before.
+    pub summary: Box<Summary>,
+}
+
+/// What went wrong, by whose fault it is.
+#[derive(Debug)]
+pub enum Cause {
+    /// The file cannot be read.
+    Read(std::io::Error),
+    /// The output cannot be written, or a large transaction not be held.
+    Write(std::io::Error),
+    /// The file is damaged or holds what is not supported; with table and column where they are known.
+    Content(String),
+}
+
+impl fmt::Display for DecodeFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.offset)?;
+        if let Some(event) = self.event {
+            write!(f, ": {event}")?;
+        }
+        match &self.cause {
+            Cause::Read(error) => write!(f, ": cannot read: {error}"),
+            Cause::Write(error) => write!(f, ": cannot write: {error}"),
+            Cause::Content(what) => write!(f, ": {what}"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeFailure {}
+
+/// Writes the committed changes of a file, in their order, a line (or, for people, some lines) each.
+///
+/// # Errors
+/// When the file cannot be read to its end; what was committed before is written then. A file that merely ends
+/// in the middle of something is no error, but [`Summary::complete`] is false.
+pub fn print(
+    file: &Path,
+    format: Format,
+    out: &mut impl Write,
+    options: &Options,
+) -> Result<Summary, DecodeFailure> {
+    let renderer = match format {
+        Format::Debezium => Renderer::Debezium(Debezium::new(options.debezium)),
+        Format::Text => Renderer::Text(Text::new()),
+    };
+    let printer = Printer { renderer, held: Held::default(), line: Vec::new(), out };
+    Scan::new(file, &options.source, Some(printer)).run(file)
+}
+
+/// Counts what is in a file. The rows are split, but their values are not read.
+///
+/// # Errors
+/// When the file cannot be read to its end; the failure has the numbers up to there.
+pub fn stats(file: &Path) -> Result<Summary, DecodeFailure> {
+    Scan::<std::io::Sink>::new(file, "", None).run(file)
+}
+
+impl Summary {
+    /// One JSON object.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("names and numbers always serialize")
+    }
+}
+
+/// One pass over a file.
+struct Scan<'o, W> {
+    summary: Summary,
+    source: &'o str,
+    printer: Option<Printer<'o, W>>,
+    decoder: Decoder,
+    /// The open transaction.
+    begin: Option<Begin>,
+    /// Its counts: from its start, and from each savepoint on.
+    levels: Vec<Level>,
+}
+
+/// What happened behind a savepoint.
+#[derive(Default)]
+struct Level {
+    name: Vec<u8>,
+    /// The length of the lines before it.
+    held: u64,
+    rows: BTreeMap<String, Counts>,
+}
+
+/// An event, as far as an error needs to name it.
+#[derive(Clone, Copy)]
+struct At {
+    offset: u64,
+    event: Option<&'static str>,
+}
+
+impl<'o, W: Write> Scan<'o, W> {
+    fn new(file: &Path, source: &'o str, printer: Option<Printer<'o, W>>) -> Self {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let summary = Summary { file: name, ..Summary::default() };
+        let (decoder, begin, levels) = (Decoder::new(), None, Vec::new());
+        Self { summary, source, printer, decoder, begin, levels }
+    }
+
+    fn run(mut self, path: &Path) -> Result<Summary, DecodeFailure> {
+        let mut at = At { offset: 0, event: None };
+        let result = self.read(path, &mut at);
+        if let Some(printer) = &mut self.printer {
+            if let Renderer::Debezium(debezium) = &printer.renderer {
+                self.summary.undecoded = debezium.undecoded();
+            }
+            if let Err(error) = printer.out.flush()
+                && result.is_ok()
+            {
+                return Err(self.failure(at, Cause::Write(error)));
+            }
+        }
+        match result {
+            Ok(complete) => Ok(Summary { complete, ..self.summary }),
+            Err(cause) => Err(self.failure(at, cause)),
+        }
+    }
+
+    fn failure(self, At { offset, event }: At, cause: Cause) -> DecodeFailure {
+        let file = self.summary.file.clone();
+        DecodeFailure { file, offset, event, cause, summary: Box::new(self.summary) }
+    }
+
+    /// Reads all; says whether the file is whole.
+    fn read(&mut self, path: &Path, at: &mut At) -> Result<bool, Cause> {
+        let mut file = File::open(path).map_err(Cause::Read)?;
+        let mut framer = Framer::new();
+        let mut assembler = Assembler::new();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut complete = true;
+        loop {
+            let count = match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Cause::Read(error)),
+            };
+            framer.push(buffer.get(..count).unwrap_or_default());
+            loop {
+                *at = At { offset: framer.offset(), event: None };
+                let Some(frame) =
+                    framer.next().map_err(|error| Cause::Content(error.to_string()))?
+                else {
+                    break;
+                };
+                at.offset = frame.offset;
+                at.event = kind_of(frame.bytes).map(EventKind::name);
+                complete &= self.event(&mut assembler, frame.offset, frame.bytes)?;
+            }
+        }
+        Ok(complete && framer.pending() == 0 && framer.offset() > 0 && !assembler.is_inside())
+    }
+
+    /// Takes in one event; false if it says that a transaction was never finished.
+    fn event(
+        &mut self,
+        assembler: &mut Assembler,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<bool, Cause> {
+        let decoded = self.decoder.decode(bytes);
+        let (header, event) = decoded.map_err(content)?;
+        self.count(&header, offset);
+        let step = assembler.step(&header, event, offset).map_err(content)?;
+        match step {
+            Step::Begin(begin) => self.begin(begin),
+            Step::TableMap(map) => {
+                if self.decoder.table(map.table_id).is_none() {
+                    let table = map.to_table().map_err(|error| {
+                        let name = [map.schema, map.table].map(String::from_utf8_lossy).join(".");
+                        Cause::Content(format!("{name}: {error}"))
+                    })?;
+                    self.decoder.define(map.table_id, Arc::new(table));
+                }
+            }
+            Step::Rows(rows) => self.rows(&rows)?,
+            Step::Savepoint(name) => self.savepoint(name),
+            Step::RollbackTo(name) => self.rollback_to(&name)?,
+            Step::Commit { .. } => self.commit()?,
+            Step::Rollback { .. } => self.drop_open(),
+            Step::Abandoned { .. } => {
+                self.drop_open();
+                return Ok(false);
+            }
+            Step::InnerDdl(_) | Step::Statement(_) | Step::Rotate(_) | Step::Skip => {}
+        }
+        Ok(true)
+    }
+
+    fn count(&mut self, header: &Header, offset: u64) {
+        if self.summary.events.is_empty() {
+            self.summary.first_position = offset;
+        }
+        *self.summary.events.entry(header.kind.name()).or_default() += 1;
+        self.summary.last_position = offset + u64::from(header.length);
+        if header.kind == EventKind::FormatDescription
+            && let Some(format) = self.decoder.format()
+        {
+            self.summary.server_version.clone_from(&format.server_version);
+            self.summary.flavor = format.flavor.name();
+            self.summary.checksum = match format.checksum {
+                Checksum::Off => "off",
+                Checksum::Crc32 => "crc32",
+            };
+        }
+    }
+
+    fn begin(&mut self, begin: Begin) {
+        self.drop_open();
+        self.begin = Some(begin);
+        self.levels.push(Level::default());
+    }
+
+    fn rows(&mut self, rows: &Rows<'_>) -> Result<(), Cause> {
+        let Some(table) = self.decoder.table(rows.rows.table_id).map(Arc::clone) else {
+            return Err(Cause::Content("rows of a table that no table map names".to_owned()));
+        };
+        let name = format!("{}.{}", table.schema, table.name);
+        if table.names == Names::Unknown && !self.summary.unnamed_tables.contains(&name) {
+            self.summary.unnamed_tables.insert(name.clone());
+        }
+        let torn = |error: DecodeError| Cause::Content(error.in_table(&table).to_string());
+        let mut iter = rows.rows.rows(&table).map_err(torn)?;
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let mut change = self.change(rows, &table);
+        let mut count = 0;
+        while iter.next_row(&mut before, &mut after).map_err(torn)? {
+            count += 1;
+            if let Some(printer) = &mut self.printer {
+                printer.print(Change {
+                    before: (rows.rows.operation != Operation::Insert).then_some(&before),
+                    after: (rows.rows.operation != Operation::Delete).then_some(&after),
+                    file: &self.summary.file,
+                    source: self.source,
+                    gtid: self.begin.as_ref().and_then(|begin| begin.gtid.as_ref()),
+                    ..change
+                })?;
+            }
+            change.row = change.row.saturating_add(1);
+        }
+        if let Some(level) = self.levels.last_mut() {
+            level.rows.entry(name).or_default().add(rows.rows.operation, count);
+        }
+        Ok(())
+    }
+
+    /// What all rows of an event have in common, but for what belongs to the scan.
+    fn change<'t>(&self, rows: &Rows<'_>, table: &'t Table) -> Change<'t> {
+        let committed_us = self.begin.as_ref().and_then(|begin| begin.committed_us);
+        Change {
+            connector: self.summary.flavor,
+            source: "",
+            table,
+            operation: rows.rows.operation,
+            before: None,
+            after: None,
+            file: "",
+            offset: rows.offset,
+            row: 0,
+            gtid: None,
+            server_id: rows.server_id,
+            thread: rows.thread_id,
+            changed_us: committed_us.unwrap_or(u64::from(rows.timestamp_s) * 1_000_000),
+            rendered_us: now_us(),
+        }
+    }
+
+    fn savepoint(&mut self, name: Vec<u8>) {
+        // A savepoint of the same name takes the older one's place.
+        for level in self.levels.iter_mut().skip(1).filter(|level| level.name == name) {
+            level.name.clear();
+        }
+        let held = self.printer.as_ref().map_or(0, |printer| printer.held.len());
+        self.levels.push(Level { name, held, rows: BTreeMap::new() });
+    }
+
+    fn rollback_to(&mut self, name: &[u8]) -> Result<(), Cause> {
+        let found = self.levels.iter().skip(1).rposition(|level| level.name == name);
+        let Some(index) = found.map(|index| index + 1).filter(|_| !name.is_empty()) else {
+            let what = "a rollback to a savepoint that is not in the log";
+            return Err(Cause::Content(what.to_owned()));
+        };
+        self.levels.truncate(index + 1);
+        if let Some(level) = self.levels.last_mut() {
+            level.rows.clear();
+            if let Some(printer) = &mut self.printer {
+                printer.held.truncate(level.held).map_err(Cause::Write)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), Cause> {
+        self.summary.transactions += 1;
+        for (name, counts) in self.levels.drain(..).flat_map(|level| level.rows) {
+            let sum = self.summary.rows.entry(name).or_default();
+            sum.insert += counts.insert;
+            sum.update += counts.update;
+            sum.delete += counts.delete;
+        }
+        self.begin = None;
+        match &mut self.printer {
+            Some(printer) => printer.held.release(printer.out).map_err(Cause::Write),
+            None => Ok(()),
+        }
+    }
+
+    fn drop_open(&mut self) {
+        self.begin = None;
+        self.levels.clear();
+        if let Some(printer) = &mut self.printer {
+            printer.held.clear();
+        }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, operation: Operation, count: u64) {
+        match operation {
+            Operation::Insert => self.insert += count,
+            Operation::Update => self.update += count,
+            Operation::Delete => self.delete += count,
+        }
+    }
+}
+
+enum Renderer {
+    Debezium(Debezium),
+    Text(Text),
+}
+
+struct Printer<'o, W> {
+    renderer: Renderer,
+    held: Held,
+    line: Vec<u8>,
+    out: &'o mut W,
+}
+
+impl<W> Printer<'_, W> {
+    fn print(&mut self, change: Change<'_>) -> Result<(), Cause> {
+        self.line.clear();
+        let written = match &mut self.renderer {
+            Renderer::Debezium(debezium) => debezium.write(&change, &mut self.line),
+            Renderer::Text(text) => text.write(&change, &mut self.line),
+        };
+        written.map_err(|EnvelopeError { column, error }| {
+            let Table { schema, name, .. } = change.table;
+            Cause::Content(format!("{schema}.{name}.{column}: row {}: {error}", change.row))
+        })?;
+        self.line.push(b'\n');
+        self.held.push(&self.line).map_err(Cause::Write)
+    }
+}
+
+fn content(error: DecodeError) -> Cause {
+    Cause::Content(error.to_string())
+}
+
+/// The kind in an event's header, without a look at the rest.
+fn kind_of(event: &[u8]) -> Option<EventKind> {
+    event.get(4).map(|code| EventKind::from(*code))
+}
+
+fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 256 << 10;
