@@ -491,4 +491,54 @@ mod tests {
         string.meaning = Meaning::Vector;
         assert_eq!(json(Options::default(), &string, &1.5_f32.to_le_bytes()), "[1.5]");
     }
+
+    #[test]
+    fn an_event_has_debeziums_fields_in_debeziums_order() {
+        let name = |name: &str, column: Column| Column { name: name.to_owned(), ..column };
+        let table = Table {
+            schema: "shop".to_owned(),
+            name: "orders".to_owned(),
+            columns: vec![
+                name("id", column(Kind::Long, 0)),
+                name("note", Column { collation: Some(255), ..column(Kind::Varchar, 40) }),
+                name("at", column(Kind::DateTime2, 0)),
+            ],
+            ..Table::default()
+        };
+        let before = [Cell::Value(&[7, 0, 0, 0]), Cell::Null, Cell::Absent];
+        let at = [0x99, 0xA5, 0x82, 0x30, 0xC5];
+        let after =
+            [Cell::Value(&[7, 0, 0, 0]), Cell::Value("\"é\"\n".as_bytes()), Cell::Value(&at)];
+        let gtid = "0-1-2".parse().unwrap();
+        let change = Change {
+            connector: "mariadb",
+            source: "press-7",
+            table: &table,
+            operation: Operation::Update,
+            before: Some(&before),
+            after: Some(&after),
+            file: "binlog.000001",
+            offset: 1337,
+            row: 2,
+            gtid: Some(&gtid),
+            server_id: 9,
+            thread: None,
+            changed_us: 1_700_000_000_123_456,
+            rendered_us: 1_700_000_001_000_000,
+        };
+        let mut out = Vec::new();
+        Debezium::default().write(&change, &mut out).unwrap();
+        let golden = concat!(
+            r#"{"before":{"id":7,"note":null},"#,
+            r#""after":{"id":7,"note":"\"é\"\n","at":1580526185000},"#,
+            r#""source":{"version":"rivulet-"#,
+            env!("CARGO_PKG_VERSION"),
+            r#"","connector":"mariadb","name":"press-7","ts_ms":1700000000123,"snapshot":"false","#,
+            r#""db":"shop","sequence":null,"ts_us":1700000000123456,"ts_ns":1700000000123456000,"#,
+            r#""table":"orders","server_id":9,"gtid":"0-1-2","file":"binlog.000001","pos":1337,"#,
+            r#""row":2,"thread":null,"query":null},"transaction":null,"op":"u","#,
+            r#""ts_ms":1700000001000,"ts_us":1700000001000000,"ts_ns":1700000001000000000}"#,
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), golden);
+    }
 }

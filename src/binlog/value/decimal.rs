@@ -4,7 +4,7 @@
 //! the point each in groups of nine (4 bytes, big-endian), with one shorter group at the outer ends;
 //! the top bit inverted, and for numbers below zero every bit.
 
-/// A fixed-point number: up to 65 digits, of which up to 30 after the point.
+/// A fixed-point number: in columns up to 65 digits, in JSON up to 81.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Decimal {
     negative: bool,
@@ -15,8 +15,9 @@ pub struct Decimal {
     digits: [u8; PRECISION_MAX],
 }
 
-/// Both servers' limit (`DECIMAL_MAX_PRECISION`).
-const PRECISION_MAX: usize = 65;
+/// What the servers' `decimal_t` holds: nine groups. Columns have up to 65 (`DECIMAL_MAX_PRECISION`), but
+/// numbers that were cast to JSON may have more.
+const PRECISION_MAX: usize = 81;
 /// MySQL's limit is 30; MariaDB's is 38.
 const SCALE_MAX: u8 = 38;
 /// Bytes of a group by its number of digits (`dig2bytes`).
@@ -78,8 +79,8 @@ impl Decimal {
     /// The number times 10^scale as the shortest big-endian two's complement, at least one byte:
     /// what Java's `BigInteger.toByteArray` gives, and Kafka Connect's `Decimal` holds.
     pub fn unscaled(&self) -> Vec<u8> {
-        // Base 256, least significant first; 65 digits need 216 bits.
-        let mut value = [0_u8; 28];
+        // Base 256, least significant first; 81 digits need 270 bits.
+        let mut value = [0_u8; 34];
         for digit in self.digits.iter().take(usize::from(self.precision)) {
             let mut carry = u16::from(digit - b'0');
             for byte in &mut value {
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn no_bytes_make_it_panic_and_no_wrong_length_is_accepted() {
-        for precision in 0..=70 {
+        for precision in 0..=90 {
             for scale in 0..=40 {
                 for length in 0..40 {
                     for fill in [0, 0x7F, 0x80, 0xFF] {

@@ -19,6 +19,7 @@
 mod charset;
 mod compressed;
 mod decimal;
+mod inflate;
 mod json;
 mod network;
 mod number_text;
@@ -345,6 +346,9 @@ fn set<'a>(column: &'a Column, bytes: &[u8]) -> Option<Value<'a>> {
 /// A string column: text, bytes, or one of the types that MariaDB keeps in a string.
 fn string<'a>(column: &Column, bytes: &'a [u8]) -> Result<Value<'a>, &'static str> {
     Ok(match column.meaning {
+        Meaning::Plain if column.kind == Kind::String && column.collation == Some(BINARY) => {
+            Value::Bytes(fixed(bytes, column.meta), Why::Binary)
+        }
         Meaning::Plain => read_text(column.collation, Cow::Borrowed(bytes)),
         Meaning::Json => match read_text(column.collation.or(Some(UTF8MB4_BIN)), bytes.into()) {
             Value::Text(text) => Value::Json(Json::Text(text)),
@@ -358,6 +362,20 @@ fn string<'a>(column: &Column, bytes: &'a [u8]) -> Result<Value<'a>, &'static st
         Meaning::Vector => vector(bytes).ok_or("VECTOR: not a multiple of 4 bytes")?,
     })
 }
+
+/// BINARY(n) has n bytes, but the log leaves out its last zero bytes.
+fn fixed(bytes: &[u8], length: u16) -> Cow<'_, [u8]> {
+    let length = usize::from(length);
+    if bytes.len() >= length {
+        return Cow::Borrowed(bytes);
+    }
+    let mut whole = bytes.to_vec();
+    whole.resize(length, 0);
+    Cow::Owned(whole)
+}
+
+/// The collation of BINARY, VARBINARY and BLOB.
+const BINARY: u16 = 63;
 
 /// MariaDB's JSON is text in this collation unless the column says otherwise.
 const UTF8MB4_BIN: u16 = 46;
@@ -384,4 +402,72 @@ fn padded<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     let mut whole = [0; N];
     whole.get_mut(..bytes.len())?.copy_from_slice(bytes);
     Some(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(kind: Kind, meta: u16) -> Column {
+        Column { kind, meta, ..Column::default() }
+    }
+
+    #[test]
+    fn an_unknown_sign_is_never_guessed() {
+        let mut tiny = column(Kind::Tiny, 0);
+        assert_eq!(decode(&tiny, &[0x7F]), Ok(Value::Int(127)));
+        assert_eq!(decode(&tiny, &[0xFF]), Ok(Value::SignUnknown { signed: -1, unsigned: 255 }));
+        tiny.unsigned = Some(true);
+        assert_eq!(decode(&tiny, &[0xFF]), Ok(Value::UInt(255)));
+        let medium = Column { unsigned: Some(false), ..column(Kind::Int24, 0) };
+        assert_eq!(decode(&medium, &[0, 0, 0x80]), Ok(Value::Int(-8_388_608)));
+    }
+
+    #[test]
+    fn binary_has_its_whole_length() {
+        let mut binary = Column { collation: Some(63), ..column(Kind::String, 4) };
+        let padded = Value::Bytes(Cow::Owned(vec![1, 0, 0, 0]), Why::Binary);
+        assert_eq!(decode(&binary, &[1]), Ok(padded));
+        binary.collation = None;
+        let unknown = Value::Bytes(Cow::Borrowed(&[1]), Why::CharsetUnknown);
+        assert_eq!(decode(&binary, &[1]), Ok(unknown));
+    }
+
+    #[test]
+    fn labels_may_be_in_the_columns_own_character_set() {
+        let labels = vec!["a".to_owned(), "\0e9".to_owned()];
+        let column = Column { labels, collation: Some(8), ..column(Kind::Enum, 1) };
+        let label = |bytes| match decode(&column, bytes) {
+            Ok(Value::Enum { label, .. }) => label.map(Cow::into_owned),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(label(&[0]), Some(String::new()));
+        assert_eq!(label(&[2]), Some("é".to_owned()));
+        assert_eq!(label(&[3]), None);
+    }
+
+    #[test]
+    fn no_type_panics_on_any_length_or_metadata() {
+        use Kind as K;
+        let numbers =
+            [K::OldDecimal, K::Tiny, K::Short, K::Long, K::Float, K::Double, K::Null, K::LongLong];
+        let times =
+            [K::Int24, K::Date, K::Time, K::DateTime, K::Timestamp, K::Year, K::NewDate, K::Time2];
+        let strings =
+            [K::Varchar, K::Bit, K::Timestamp2, K::DateTime2, K::Blob, K::String, K::Geometry];
+        let others =
+            [K::Vector, K::Json, K::NewDecimal, K::Enum, K::Set, K::VarString, K::BlobCompressed];
+        for kind in numbers.into_iter().chain(times).chain(strings).chain(others) {
+            for meta in [0, 1, 2, 6, 7, 0x0102, 0x1E41, 0xFFFF] {
+                for length in 0..24 {
+                    for fill in [0, 1, 0x7F, 0x80, 0xFF] {
+                        let column = Column { collation: Some(255), ..column(kind, meta) };
+                        if let Ok(value) = decode(&column, &vec![fill; length]) {
+                            let _ = render_text(&value, &mut String::new());
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
