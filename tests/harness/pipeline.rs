@@ -20,6 +20,20 @@ pub struct Pipeline {
 impl Pipeline {
     /// Makes keys and configurations; nothing runs yet. `buffer_bytes_max` is the agent's.
     pub fn new(server: &Server, buffer_bytes_max: &str) -> Self {
+        let pipeline = Self::empty();
+        let source = pipeline.live_source(server);
+        pipeline.configure(&source, buffer_bytes_max);
+        pipeline
+    }
+
+    /// The same with a binlog file as the agent's source.
+    pub fn of_file(file: &Path) -> Self {
+        let pipeline = Self::empty();
+        pipeline.configure(&format!("kind = \"files\"\npath = {file:?}\nfollow = true\n"), "64MiB");
+        pipeline
+    }
+
+    fn empty() -> Self {
         let folder = tempfile::Builder::new().prefix("rivulet-exam-").tempdir();
         let pipeline =
             Self { folder: folder.expect("a temporary folder"), agent: None, collector: None };
@@ -29,12 +43,15 @@ impl Pipeline {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("it is ours");
         }
         pipeline.make_keys();
-        let port = free_port();
-        fs::write(pipeline.path("agent.toml"), pipeline.agent_config(server, port, buffer_bytes_max))
-            .expect("a writable folder");
-        fs::write(pipeline.path("collector.toml"), pipeline.collector_config(port))
-            .expect("a writable folder");
         pipeline
+    }
+
+    fn configure(&self, source: &str, buffer_bytes_max: &str) {
+        let port = free_port();
+        let agent = self.agent_config(source, port, buffer_bytes_max);
+        fs::write(self.path("agent.toml"), agent).expect("a writable folder");
+        let collector = self.collector_config(port);
+        fs::write(self.path("collector.toml"), collector).expect("a writable folder");
     }
 
     /// A path in the pipeline's folder.
@@ -55,24 +72,31 @@ impl Pipeline {
         }
     }
 
-    fn agent_config(&self, server: &Server, port: u16, buffer_bytes_max: &str) -> String {
+    fn live_source(&self, server: &Server) -> String {
         let (user, password) = server.replica_user();
         let secret = self.path("password");
         fs::write(&secret, password).expect("a writable folder");
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("it is ours");
-        let (pki, database) = (self.path("pki"), server.port);
+        let port = server.port;
         let key_retrieval =
             if server.flavour.is_mysql() { "allow_public_key_retrieval = true\n" } else { "" };
+        format!(
+            "host = \"127.0.0.1\"\n\
+             port = {port}\n\
+             user = \"{user}\"\n\
+             password_file = {secret:?}\n\
+             tls = \"disabled\"\n\
+             {key_retrieval}"
+        )
+    }
+
+    fn agent_config(&self, source: &str, port: u16, buffer_bytes_max: &str) -> String {
+        let pki = self.path("pki");
         format!(
             "agent = \"{AGENT}\"\n\
              state_dir = {state:?}\n\
              [source]\n\
-             host = \"127.0.0.1\"\n\
-             port = {database}\n\
-             user = \"{user}\"\n\
-             password_file = {secret:?}\n\
-             tls = \"disabled\"\n\
-             {key_retrieval}\
+             {source}\
              [buffer]\n\
              bytes_max = \"{buffer_bytes_max}\"\n\
              [uplink]\n\

@@ -1,6 +1,7 @@
 //! Our own programs as processes: started, watched, stopped and killed.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
@@ -49,6 +50,8 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(errors)
+            // Ctrl-C is for whoever started us, who then ends it in good order.
+            .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         Self { name, child, log: log.to_owned() }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
@@ -212,7 +213,7 @@ pub fn free_port() -> u16 {
 pub fn script(arguments: &[&str]) -> Output {
     let path = script_path();
     let mut command = Command::new(&path);
-    command.args(arguments).env("OWNER_PID", std::process::id().to_string());
+    command.args(arguments).env("OWNER_PID", std::process::id().to_string()).process_group(0);
     command.output().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::server::script_path;
@@ -49,6 +50,7 @@ impl Session {
             .args(["--local-infile=1", "--max-allowed-packet=1G"])
             .arg(format!("--default-character-set={charset}"))
             .arg(format!("--delimiter={DELIMITER}"))
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(written.into_file())
