@@ -258,7 +258,10 @@ impl<'o, W: Write> Scan<'o, W> {
                 complete &= self.event(&mut assembler, frame.offset, frame.bytes)?;
             }
         }
-        Ok(complete && framer.pending() == 0 && framer.offset() > 0 && !assembler.is_inside())
+        Ok(complete
+            && framer.pending() == 0
+            && self.summary.last_position > 0
+            && !assembler.is_inside())
     }
 
     /// Takes in one event; false if it says that a transaction was never finished.

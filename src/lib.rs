@@ -66,6 +66,7 @@ pub mod mysql;
 pub mod position;
 #[cfg(feature = "collector")]
 pub mod sink;
+pub mod source;
 pub mod telemetry;
 pub mod transport;
 pub mod uplink;

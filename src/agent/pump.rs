@@ -85,8 +85,8 @@ pub enum Notice {
     Forgot {
         /// The last one.
         sequence: Sequence,
-        /// Row changes forgotten.
-        rows: u64,
+        /// Batches that were not acknowledged before.
+        batches: u64,
     },
     /// Everything unacknowledged is sent again.
     Rewound(String),
@@ -270,6 +270,12 @@ impl Pump {
         self.ready && self.uplink.is_idle()
     }
 
+    /// Whether the collector has everything that was staged.
+    pub fn is_drained(&self) -> bool {
+        let inner = self.shared.lock();
+        inner.buffer.acknowledged() >= inner.buffer.staged()
+    }
+
     /// Whether the collector took us in and batches may leave.
     pub fn is_ready(&self) -> bool {
         self.ready
@@ -337,8 +343,9 @@ impl Pump {
             Verdict::Nothing => {}
             Verdict::Rewound => self.notices.push_back(Notice::Rewound(ack.why)),
             Verdict::Forget(sequence) => {
-                let rows = inner.buffer.acknowledge(ack.epoch, sequence)?;
-                self.notices.push_back(Notice::Forgot { sequence, rows });
+                let batches = sequence.0.saturating_sub(inner.buffer.acknowledged().0);
+                inner.buffer.acknowledge(ack.epoch, sequence)?;
+                self.notices.push_back(Notice::Forgot { sequence, batches });
             }
             Verdict::NewEpoch { at_least, with_schemas, why } => {
                 self.epochs += 1;

@@ -151,6 +151,9 @@ pub struct NextFile<'a> {
 pub struct Assembler {
     open: bool,
     thread_id: Option<u32>,
+    /// Rows events of the open transaction, and how many there were at each of its savepoints.
+    rows: u64,
+    savepoints: Vec<(Vec<u8>, u64)>,
     /// A GTID whose transaction has not begun.
     named: Option<Named>,
 }
@@ -204,6 +207,7 @@ impl Assembler {
             Event::Rows(rows) if rows.is_dummy() => Step::Skip,
             Event::Rows(rows) => {
                 self.expect_open(header)?;
+                self.rows += 1;
                 Step::Rows(Rows {
                     rows,
                     offset,
@@ -278,6 +282,8 @@ impl Assembler {
             ..Named::default()
         });
         self.open = true;
+        self.rows = 0;
+        self.savepoints.clear();
         self.thread_id = thread_id.or(named.thread_id);
         Step::Begin(Begin {
             gtid: named.gtid,
@@ -325,11 +331,20 @@ impl Assembler {
         Ok(match verb {
             Verb::Commit | Verb::XaCommit => self.commit(header, end_offset, None)?,
             Verb::Rollback | Verb::XaRollback => {
+                self.expect_no_rows_since(0)?;
                 self.open = false;
                 Step::Rollback { end_offset }
             }
-            Verb::Savepoint(name) => Step::Savepoint(name),
-            Verb::RollbackTo(name) => Step::RollbackTo(name),
+            Verb::Savepoint(name) => {
+                self.savepoints.retain(|(known, _)| *known != name);
+                self.savepoints.push((name.clone(), self.rows));
+                Step::Savepoint(name)
+            }
+            Verb::RollbackTo(name) => {
+                let savepoint = self.savepoints.iter().find(|(known, _)| *known == name);
+                self.expect_no_rows_since(savepoint.map_or(0, |(_, rows)| *rows))?;
+                Step::RollbackTo(name)
+            }
             Verb::Ddl { .. } => Step::InnerDdl(query),
             Verb::Release | Verb::XaEnd | Verb::Other => Step::Skip,
             Verb::Begin | Verb::XaStart => return Err(out_of_place(header, INSIDE)),
@@ -376,6 +391,12 @@ impl Assembler {
         }))
     }
 
+    /// The servers log a rollback behind rows only if some of them cannot be undone: those of engines
+    /// without transactions. Which those are is not in the log, so neither answer would be true.
+    fn expect_no_rows_since(&self, rows: u64) -> Result<(), DecodeError> {
+        if self.rows > rows { Err(unsupported(PARTLY_UNDONE)) } else { Ok(()) }
+    }
+
     fn expect_open(&self, header: &Header) -> Result<(), DecodeError> {
         if self.open { Ok(()) } else { Err(out_of_place(header, OUTSIDE)) }
     }
@@ -388,6 +409,8 @@ impl Assembler {
 const XA: &str = "XA transactions that are prepared (XA PREPARE)";
 const STATEMENT_FORMAT: &str =
     "a change logged as a statement: its rows are not in the log (binlog_format must be ROW)";
+const PARTLY_UNDONE: &str = "a rollback of rows of which some stay, because their table's engine has \
+                             no transactions: the log does not tell which";
 const INSIDE: &str = "inside a transaction";
 const OUTSIDE: &str = "outside a transaction";
 

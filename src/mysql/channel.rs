@@ -47,15 +47,22 @@ pub struct Stopper(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     stopped: AtomicBool,
-    socket: Mutex<Option<Socket>>,
+    sockets: Mutex<Sockets>,
     wake: Condvar,
+}
+
+/// The open sockets, by number.
+#[derive(Debug, Default)]
+struct Sockets {
+    next: u64,
+    open: Vec<(u64, Socket)>,
 }
 
 impl Stopper {
     /// Ends whatever waits now or will ever wait on it.
     pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::SeqCst);
-        if let Some(socket) = self.lock().take() {
+        for (_, socket) in self.lock().open.drain(..) {
             socket.shutdown();
         }
         self.0.wake.notify_all();
@@ -81,17 +88,26 @@ impl Stopper {
         }
     }
 
-    /// From now on this socket is the one to shut down.
-    fn watch(&self, socket: Socket) {
-        *self.lock() = Some(socket);
+    /// From now on this socket is to be shut down, too; by which number it is known.
+    fn watch(&self, socket: Socket) -> u64 {
+        let mut sockets = self.lock();
+        sockets.next += 1;
+        let number = sockets.next;
+        sockets.open.push((number, socket));
+        drop(sockets);
         // Stopped between the connecting and here: nobody else would shut it down.
         if self.stopped() {
             self.stop();
         }
+        number
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Socket>> {
-        self.0.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    fn forget(&self, number: u64) {
+        self.lock().open.retain(|(known, _)| *known != number);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sockets> {
+        self.0.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -186,6 +202,8 @@ pub struct Channel {
     outbox: Vec<u8>,
     local: bool,
     stopper: Stopper,
+    /// The stopper's number of this socket.
+    number: u64,
 }
 
 impl Channel {
@@ -211,13 +229,14 @@ impl Channel {
                 socket.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
             }
         };
-        stopper.watch(socket.try_clone().map_err(io_error("connecting"))?);
+        let number = stopper.watch(socket.try_clone().map_err(io_error("connecting"))?);
         Ok(Self {
             wire: Wire::Plain(socket),
             inbox: Inbox::new(packet_max),
             outbox: Vec::new(),
             local,
             stopper: stopper.clone(),
+            number,
         })
     }
 
@@ -350,6 +369,7 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
+        self.stopper.forget(self.number);
         match &self.wire {
             Wire::Plain(socket) => socket.shutdown(),
             Wire::Tls(stream) => stream.sock.shutdown(),

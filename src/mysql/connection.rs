@@ -209,22 +209,34 @@ impl Connection {
         }
     }
 
-    /// Turns the session into a stream of events.
+    /// Turns the session into a stream of events. With server id 0 it is not a replica's, and does
+    /// not end that of another reader.
     ///
     /// # Errors
     /// A refused registration. A refused dump shows at the first event.
     pub fn dump(mut self, server_id: u32, dump: &Dump<'_>) -> Result<Stream, MysqlError> {
+        if server_id != 0 {
+            self.register(server_id)?;
+        }
+        self.channel.command(&dump.encode(server_id))?;
+        Ok(Stream { channel: self.channel, taken: false })
+    }
+
+    fn register(&mut self, server_id: u32) -> Result<(), MysqlError> {
         let deadline = Instant::now() + self.timeout;
         self.channel.command(&dump::register(server_id))?;
         await_packet(&mut self.channel, deadline, "registration")?;
         match self.channel.packet() {
-            [0xff, ..] => return Err(server_error(self.channel.packet())),
+            [0xff, ..] => {
+                // "Access denied" here is not about the login, which is done.
+                let error = ServerError::decode(self.channel.packet())?;
+                return Err(MysqlError::MayNotReplicate(error));
+            }
             [0x00, ..] => {}
             other => return Err(unexpected("a registration", other)),
         }
         self.channel.advance();
-        self.channel.command(&dump.encode(server_id))?;
-        Ok(Stream { channel: self.channel, taken: false })
+        Ok(())
     }
 
     /// Says goodbye; errors do not matter any more.
@@ -245,7 +257,7 @@ impl Stream {
     /// [`Stream::event`] has it until the next call.
     ///
     /// # Errors
-    /// The server's, and [`MysqlError::Closed`] also for its polite end of the stream.
+    /// The server's, and [`MysqlError::End`] where it says that the log ends.
     pub fn poll(&mut self, deadline: Instant) -> Result<bool, MysqlError> {
         if std::mem::take(&mut self.taken) {
             self.channel.advance();
@@ -257,7 +269,7 @@ impl Stream {
         match self.channel.packet() {
             [0x00, _, ..] => Ok(true),
             [0xff, ..] => Err(server_error(self.channel.packet())),
-            [0xfe, ..] => Err(MysqlError::Closed),
+            [0xfe, ..] => Err(MysqlError::End),
             other => Err(unexpected("an event", other)),
         }
     }

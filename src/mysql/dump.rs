@@ -13,6 +13,8 @@ const REGISTER: u8 = 0x15;
 const DUMP: u8 = 0x12;
 /// COM_BINLOG_DUMP_GTID.
 const DUMP_GTID: u8 = 0x1e;
+/// BINLOG_DUMP_NON_BLOCK.
+const NON_BLOCK: u16 = 1;
 /// BINLOG_THROUGH_GTID.
 const THROUGH_GTID: u16 = 4;
 /// Offset of a file's first event.
@@ -27,6 +29,8 @@ pub enum Dump<'a> {
         name: &'a str,
         /// Below 4 GiB.
         offset: u32,
+        /// Whether to wait for more at the end of the log.
+        wait: bool,
     },
     /// MySQL by GTID: everything that is not in this set.
     Gtids(&'a GtidSet),
@@ -36,10 +40,11 @@ impl Dump<'_> {
     /// The command's bytes.
     pub fn encode(&self, server_id: u32) -> Vec<u8> {
         match self {
-            Self::File { name, offset } => {
+            Self::File { name, offset, wait } => {
                 let mut out = vec![DUMP];
                 out.extend_from_slice(&offset.to_le_bytes());
-                out.extend_from_slice(&0u16.to_le_bytes());
+                let flags = if *wait { 0 } else { NON_BLOCK };
+                out.extend_from_slice(&flags.to_le_bytes());
                 out.extend_from_slice(&server_id.to_le_bytes());
                 out.extend_from_slice(name.as_bytes());
                 out
@@ -110,8 +115,10 @@ mod tests {
 
     #[test]
     fn a_place_in_a_file_is_asked_for() {
-        let found = Dump::File { name: "b.000001", offset: 0x1234 }.encode(7);
+        let found = Dump::File { name: "b.000001", offset: 0x1234, wait: true }.encode(7);
         assert_eq!(found, b"\x12\x34\x12\0\0\0\0\x07\0\0\0b.000001");
+        let found = Dump::File { name: "", offset: 4, wait: false }.encode(0);
+        assert_eq!(found, b"\x12\x04\0\0\0\x01\0\0\0\0\0");
     }
 
     #[test]

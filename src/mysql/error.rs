@@ -48,6 +48,10 @@ pub enum MysqlError {
     },
     /// The position cannot be asked for: the protocol has 32 bits for an offset.
     OffsetTooLarge(u64),
+    /// The user may not read the log.
+    MayNotReplicate(ServerError),
+    /// The log ends here, says the server.
+    End,
     /// The stopper ended it.
     Stopped,
 }
@@ -91,6 +95,15 @@ impl fmt::Display for MysqlError {
                 f,
                 "offset {offset} is above 4 GiB, and the protocol cannot ask for it without GTIDs"
             ),
+            Self::MayNotReplicate(error) => write!(
+                f,
+                "server error {} ({}): {}; {}",
+                error.code,
+                Printable(&error.state),
+                Printable(&error.message),
+                Cause::Privilege.advice()
+            ),
+            Self::End => f.write_str("the server says that its log ends here"),
             Self::Stopped => f.write_str("stopped"),
         }
     }
@@ -257,7 +270,10 @@ impl Cause {
             Self::Position => {
                 "there is no event at the stored position: the log was reset or is another server's"
             }
-            Self::EventTooLarge => "raise max_allowed_packet at the server to 1 GiB",
+            Self::EventTooLarge => {
+                "either raise max_allowed_packet at the server to 1 GiB, or the stored position is not \
+                 one of this log (the server reads garbage there)"
+            }
             Self::Other => "",
         }
     }

@@ -124,10 +124,10 @@ impl Code {
     fn new(lengths: &[u8]) -> Result<Self, &'static str> {
         let mut counts = [0_u16; 16];
         let mut symbols = Vec::with_capacity(lengths.len());
-        for wanted in 1..=15_u8 {
+        for (wanted, count) in (0_u8..).zip(&mut counts).skip(1) {
             for (symbol, _) in (0..).zip(lengths).filter(|(_, length)| **length == wanted) {
                 symbols.push(symbol);
-                counts[usize::from(wanted & 15)] += 1;
+                *count += 1;
             }
         }
         let mut left = 1_i32;

@@ -354,9 +354,7 @@ fn string<'a>(column: &Column, bytes: &'a [u8]) -> Result<Value<'a>, &'static st
             Value::Text(text) => Value::Json(Json::Text(text)),
             other => other,
         },
-        Meaning::Uuid => {
-            Value::Uuid(network::uuid(padded(bytes).ok_or("UUID: longer than 16 bytes")?))
-        }
+        Meaning::Uuid => Value::Uuid(padded(bytes).ok_or("UUID: longer than 16 bytes")?),
         Meaning::Inet6 => Value::Inet6(padded(bytes).ok_or("INET6: longer than 16 bytes")?),
         Meaning::Inet4 => Value::Inet4(padded(bytes).ok_or("INET4: longer than 4 bytes")?),
         Meaning::Vector => vector(bytes).ok_or("VECTOR: not a multiple of 4 bytes")?,

@@ -1,19 +1,9 @@
-//! MariaDB's UUID and INET6: how they are kept, and how they are written.
+//! MariaDB's UUID and INET6: how they are written.
+//!
+//! Inside its tables MariaDB keeps some UUIDs with their parts reversed; the log has them in the order in which
+//! they are written.
 
 use std::fmt::Write as _;
-
-/// Brings a UUID from the order in a row to the order in which it is written.
-///
-/// MariaDB keeps UUIDs of the versions 1 to 5 with their segments reversed, so that they sort by time, and
-/// marks that by the variant's bit in byte 6 (`plugin/type_uuid/sql_type_uuid.h`). Columns made by
-/// a server before 10.11.5 reverse every UUID; for the versions 6 and up the log cannot tell those.
-pub(super) fn uuid(row: [u8; 16]) -> [u8; 16] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = row;
-    if g & i.wrapping_neg() & 0x80 == 0 {
-        return row;
-    }
-    [m, n, o, p, k, l, i, j, g, h, a, b, c, d, e, f]
-}
 
 /// Appends `6ccd780c-baba-1026-9564-5b8c656024db`.
 pub(super) fn push_uuid(bytes: [u8; 16], out: &mut String) {
@@ -91,21 +81,10 @@ mod tests {
     }
 
     #[test]
-    fn only_reversed_uuids_are_turned() {
-        let written = [
-            0x6c, 0xcd, 0x78, 0x0c, 0xba, 0xba, 0x10, 0x26, 0x95, 0x64, 0x5b, 0x8c, 0x65, 0x60,
-            0x24, 0xdb,
-        ];
-        let kept = [
-            0x5b, 0x8c, 0x65, 0x60, 0x24, 0xdb, 0x95, 0x64, 0x10, 0x26, 0xba, 0xba, 0x6c, 0xcd,
-            0x78, 0x0c,
-        ];
-        assert_eq!(uuid(kept), written);
-        let version_7 = [
-            0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0x7d, 0xef, 0x81, 0x23, 0x45, 0x67, 0x89, 0xab,
-            0xcd, 0xef,
-        ];
-        assert_eq!(uuid(version_7), version_7);
-        assert_eq!(uuid([0; 16]), [0; 16]);
+    fn a_uuid_reads_in_the_order_of_its_bytes() {
+        let bytes = 0x6ccd_780c_baba_1026_9564_5b8c_6560_24db_u128.to_be_bytes();
+        let mut out = String::new();
+        push_uuid(bytes, &mut out);
+        assert_eq!(out, "6ccd780c-baba-1026-9564-5b8c656024db");
     }
 }

@@ -25,7 +25,8 @@ pub(super) fn decode<'a>(kind: Kind, meta: u16, bytes: &[u8]) -> Result<Value<'a
         Kind::DateTime2 => datetime2(digits.ok_or(BAD_DIGITS)?, bytes),
         Kind::Timestamp2 => timestamp2(digits.ok_or(BAD_DIGITS)?, bytes),
         Kind::Time => old_time(bytes).ok_or("TIME, old format: not 3 bytes"),
-        Kind::DateTime => old_datetime(bytes).ok_or("DATETIME, old format: impossible number"),
+        Kind::DateTime => old_datetime(bytes)
+            .ok_or("DATETIME, old format: no such number (with a fraction it cannot be read)"),
         _ => old_timestamp(bytes).ok_or("TIMESTAMP, old format: not 4 bytes"),
     }
 }

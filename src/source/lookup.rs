@@ -1,0 +1,208 @@
+//! SHELL: reads a table's columns from information_schema, and the log ahead for statements that
+//! may have altered it, over a second, short connection.
+
+use std::time::{Duration, Instant};
+
+use super::columns::ColumnInfo;
+use super::live;
+use super::schema::Ahead;
+use super::track::Track;
+use crate::binlog::decoder::Decoder;
+use crate::binlog::event::Event;
+use crate::binlog::format::Flavor;
+use crate::binlog::header::Header;
+use crate::binlog::reader::Reader;
+use crate::mysql::channel::Stopper;
+use crate::mysql::connection::{Connection, Endpoint};
+use crate::mysql::dump::Dump;
+use crate::mysql::error::MysqlError;
+use crate::position::ServerId;
+
+/// A server that sends nothing for so long while its log is read ahead is not there any more.
+const SILENCE: Duration = Duration::from_secs(30);
+/// QUERY_EVENT.
+const QUERY: u8 = 2;
+/// ROTATE_EVENT.
+const ROTATE: u8 = 4;
+/// FORMAT_DESCRIPTION_EVENT.
+const FORMAT_DESCRIPTION: u8 = 15;
+/// QUERY_COMPRESSED_EVENT of MariaDB, which hides its text.
+const QUERY_COMPRESSED: u8 = 165;
+
+/// Why columns were not found.
+#[derive(Debug)]
+pub(super) enum LookupError {
+    /// The server was not reached, or failed: try again.
+    Server(MysqlError),
+    /// It cannot be known.
+    Unprovable(String),
+}
+
+impl From<MysqlError> for LookupError {
+    fn from(error: MysqlError) -> Self {
+        Self::Server(error)
+    }
+}
+
+/// The columns that the table has had from `here` on until now.
+pub(super) fn columns(
+    endpoint: &Endpoint,
+    server: &ServerId,
+    table: (&str, &str),
+    here: &Track,
+    ahead: &mut Ahead,
+    stopper: &Stopper,
+) -> Result<Vec<ColumnInfo>, LookupError> {
+    let mut connection = Connection::open(endpoint, stopper)?;
+    let found = live::identity(&mut connection)?;
+    if found != *server {
+        return Err(LookupError::Unprovable(format!("{found} is not the log's server, {server}")));
+    }
+    live::prepare_session(&mut connection)?;
+    let columns = read_columns(&mut connection, table)?;
+    // Only now: whatever the columns show is in the log by now.
+    read_ahead(connection, here, ahead)?;
+    match ahead.alters(table.0, table.1) {
+        Some(place) => Err(LookupError::Unprovable(format!(
+            "a statement behind these rows may have altered it ({place})"
+        ))),
+        None => Ok(columns),
+    }
+}
+
+fn read_columns(
+    connection: &mut Connection,
+    (schema, table): (&str, &str),
+) -> Result<Vec<ColumnInfo>, MysqlError> {
+    let flavor = connection.flavor();
+    let (schema_text, table_text) = (literal(schema), literal(table));
+    let by_table = format!("TABLE_SCHEMA = {schema_text} AND TABLE_NAME = {table_text}");
+    let collations = match flavor {
+        Flavor::Mysql => "information_schema.COLLATIONS a ON a.COLLATION_NAME = c.COLLATION_NAME",
+        Flavor::Mariadb => {
+            "information_schema.COLLATION_CHARACTER_SET_APPLICABILITY a ON a.FULL_COLLATION_NAME = \
+             c.COLLATION_NAME AND a.CHARACTER_SET_NAME = c.CHARACTER_SET_NAME"
+        }
+    };
+    let mut columns = Vec::new();
+    let sql = format!(
+        "SELECT c.TABLE_SCHEMA, c.TABLE_NAME, c.COLUMN_NAME, c.COLUMN_TYPE, c.IS_NULLABLE, a.ID, \
+         c.CHARACTER_OCTET_LENGTH, c.EXTRA FROM information_schema.COLUMNS c LEFT JOIN {collations} \
+         WHERE c.TABLE_SCHEMA = {schema_text} AND c.TABLE_NAME = {table_text} \
+         ORDER BY c.ORDINAL_POSITION"
+    );
+    connection.query_each(&sql, |row| {
+        let mut row = row.into_iter().map(Option::unwrap_or_default);
+        let mut next = || row.next().unwrap_or_default();
+        // Names compare without case here; the table map's spelling is exact.
+        if (next().as_str(), next().as_str()) != (schema, table) {
+            return;
+        }
+        let (name, column_type, nullable) = (next(), next(), next() == "YES");
+        let (collation, octets) = (next().parse().ok(), next().parse().ok());
+        let visible = !next().to_ascii_uppercase().contains("INVISIBLE");
+        let known = ColumnInfo {
+            name,
+            column_type,
+            nullable,
+            collation,
+            octets,
+            visible,
+            ..ColumnInfo::default()
+        };
+        columns.push(known);
+    })?;
+    let sql = format!(
+        "SELECT COLUMN_NAME, SEQ_IN_INDEX FROM information_schema.STATISTICS \
+         WHERE INDEX_NAME = 'PRIMARY' AND {by_table}"
+    );
+    for row in connection.query(&sql)? {
+        if let [Some(name), Some(position)] = row.as_slice()
+            && let Some(column) = columns.iter_mut().find(|column| column.name == *name)
+        {
+            column.key_position = position.parse().ok();
+        }
+    }
+    if flavor == Flavor::Mariadb {
+        mariadb_columns(connection, &mut columns, (&schema_text, &table_text))?;
+    }
+    Ok(columns)
+}
+
+/// What MariaDB keeps elsewhere: JSON checks, and the two columns that versioning adds unseen.
+fn mariadb_columns(
+    connection: &mut Connection,
+    columns: &mut Vec<ColumnInfo>,
+    (schema, table): (&str, &str),
+) -> Result<(), MysqlError> {
+    let sql = format!(
+        "SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS \
+         WHERE CONSTRAINT_SCHEMA = {schema} AND TABLE_NAME = {table}"
+    );
+    for row in connection.query(&sql)? {
+        let Some(Some(clause)) = row.into_iter().next() else { continue };
+        for column in columns.iter_mut() {
+            column.json |= clause == format!("json_valid(`{}`)", column.name.replace('`', "``"));
+        }
+    }
+    let sql = format!(
+        "SELECT TABLE_TYPE, (SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = \
+         {schema} AND TABLE_NAME = {table} AND GENERATION_EXPRESSION = 'ROW START') \
+         FROM information_schema.TABLES WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}"
+    );
+    let implicit = connection.query(&sql)?.into_iter().any(|row| {
+        matches!(row.as_slice(), [Some(kind), Some(count)] if kind == "SYSTEM VERSIONED" && count == "0")
+    });
+    if implicit && !columns.is_empty() {
+        columns.extend(["row_start", "row_end"].map(|name| ColumnInfo {
+            name: name.into(),
+            column_type: "timestamp(6)".into(),
+            ..ColumnInfo::default()
+        }));
+    }
+    Ok(())
+}
+
+/// A string that no quoting rule can change.
+fn literal(text: &str) -> String {
+    let digits: String = text.bytes().map(|byte| format!("{byte:02X}")).collect();
+    format!("_utf8mb4 X'{digits}'")
+}
+
+/// Notes the statements from `here` to the end of the log.
+fn read_ahead(connection: Connection, here: &Track, ahead: &mut Ahead) -> Result<(), LookupError> {
+    let begin = ahead.begin(here);
+    let offset = u32::try_from(begin.next).map_err(|_| {
+        LookupError::Unprovable("its place is above 4 GiB, from where no server can be read".into())
+    })?;
+    let dump = Dump::File { name: &begin.file, offset, wait: false };
+    let mut stream = connection.dump(0, &dump)?;
+    let mut track = begin.clone();
+    let mut decoder = Decoder::new();
+    loop {
+        match stream.poll(Instant::now() + SILENCE) {
+            Ok(true) => {}
+            Ok(false) => return Err(MysqlError::Timeout { awaited: "event" }.into()),
+            Err(MysqlError::End) => break,
+            Err(error) => return Err(error.into()),
+        }
+        let bytes = stream.event();
+        let kind = bytes.get(4).copied().unwrap_or_default();
+        if kind == QUERY_COMPRESSED {
+            ahead.push_unknown();
+        }
+        if matches!(kind, QUERY | ROTATE | FORMAT_DESCRIPTION) {
+            let (header, event) = decoder.decode(bytes).map_err(|error| {
+                LookupError::Unprovable(format!("the log ahead cannot be read: {error}"))
+            })?;
+            let place = Track { next: track.locate(&header, &event), file: track.file.clone() };
+            if let Event::Query(query) = event {
+                ahead.push(place, query.statement);
+            }
+        } else if let Ok(header) = Header::decode(&mut Reader::new(bytes)) {
+            track.locate(&header, &Event::Stop);
+        }
+    }
+    ahead.end = Some(track);
+    Ok(())
+}

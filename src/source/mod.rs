@@ -1,0 +1,596 @@
+//! SHELL: a server's binlog, from its files or over the network → transactions.
+//!
+//! ```text
+//!  Files ─┐                                   ┌── columns from information_schema, if need be
+//!         ├─► events ─► Decoder ─► Assembler ─┴─► Step: begin, rows, …, commit
+//!  Live  ─┘                                        │
+//!    ▲                                             ▼
+//!    └────────── reads again from ◄──────── Checkpoint: only behind whole transactions
+//! ```
+//!
+//! One door for both. What mends itself is mended here (a lost connection, a file that shrank): the
+//! caller sees [`Step::Abandoned`], drops the transaction that was open, and gets it again from its
+//! beginning. What cannot be mended is a [`SourceError`] that says where and why; after one the
+//! checkpoint still stands.
+//!
+//! # Identity
+//!
+//! A live server is `mysql:<server_uuid>` or `mariadb:<server_id>`. Files are
+//! `mysql:<server_uuid>` if an `auto.cnf` stands beside them, else what the settings say, else
+//! `mysql:server_id=<n>` or `mariadb:<server_id>` from the first event.
+
+pub mod columns;
+pub mod error;
+mod files;
+mod live;
+mod lookup;
+mod reading;
+mod schema;
+mod track;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::binlog::decoder::Decoder;
+use crate::binlog::event::Event;
+use crate::binlog::frame::Framer;
+use crate::binlog::rows::RowsEvent;
+use crate::binlog::table::Table;
+use crate::binlog::transaction::Assembler;
+use crate::mysql::connection::Endpoint;
+use crate::position::{Checkpoint, Gtid, Position};
+
+pub use crate::binlog::transaction::Begin;
+pub use crate::mysql::channel::Stopper;
+pub use error::SourceError;
+pub use files::FilesSettings;
+pub use live::{LiveSettings, ServerInfo};
+
+use files::{Files, Fill, Which};
+use live::{Heard, Live, Opened};
+use reading::{Failure, Reading};
+use schema::Schemas;
+use track::{FIRST_EVENT, Track};
+
+/// What to read, and how.
+#[derive(Clone)]
+pub struct Settings {
+    /// From where.
+    pub origin: Origin,
+    /// Where to begin if there is no checkpoint.
+    pub start: Start,
+    /// What to do with a table whose names cannot be proven.
+    pub on_unknown_names: OnUnknownNames,
+    /// The largest event that is accepted, bytes.
+    pub event_bytes_max: u32,
+}
+
+/// From where.
+#[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them")]
+pub enum Origin {
+    /// Files of this machine.
+    Files {
+        /// Which.
+        files: FilesSettings,
+        /// Their server, if names may be asked of it.
+        names: Option<Endpoint>,
+    },
+    /// A server.
+    Live(LiveSettings),
+}
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Start {
+    /// With the oldest event that is there.
+    Earliest,
+    /// With what comes next.
+    Latest,
+}
+
+/// What to do with a table whose names cannot be proven.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnUnknownNames {
+    /// Stop with an error that says why.
+    Stop,
+    /// Go on with `@1`, `@2`, …, marked by [`Names::Unknown`].
+    Number,
+}
+
+/// What happens next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step<'a> {
+    /// A transaction begins.
+    Begin(Begin),
+    /// Rows of the open transaction.
+    Rows(Rows<'a>),
+    /// A savepoint, by its name in lower case.
+    Savepoint(Vec<u8>),
+    /// All rows behind that savepoint are undone.
+    RollbackTo(Vec<u8>),
+    /// The open transaction is committed; the checkpoint stands behind it.
+    Commit,
+    /// The open transaction is undone; the checkpoint stands behind it.
+    Rollback,
+    /// A statement without rows; the checkpoint stands behind it.
+    Statement,
+    /// Drop the open transaction, if there is one: it comes again, or never was committed.
+    Abandoned {
+        /// Why.
+        why: String,
+    },
+    /// The server is there, and has nothing new.
+    Heartbeat,
+    /// An event that means nothing for the caller: call again.
+    Skip,
+    /// The files end here, and are not followed.
+    End,
+}
+
+/// Rows and their table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rows<'a> {
+    /// As it was when they were written; the same `Arc` as long as it is the same.
+    pub table: Arc<Table>,
+    /// The rows.
+    pub rows: RowsEvent<'a>,
+    /// Where the event starts in the file.
+    pub offset: u64,
+    /// When the statement began, Unix seconds.
+    pub timestamp_s: u32,
+    /// The server that first wrote it.
+    pub server_id: u32,
+    /// The session, if the log says so.
+    pub thread: Option<u32>,
+}
+
+/// How it stands, for telemetry.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Status {
+    /// A stream is open, or a file.
+    pub connected: bool,
+    /// The server that answered last.
+    pub info: Option<ServerInfo>,
+    /// What is tried to be mended right now.
+    pub trouble: Option<String>,
+    /// The last event's time, Unix seconds; 0 before the first.
+    pub last_event_s: u32,
+    /// How long ago that was, seconds; 0 if the server says that there is no more.
+    pub behind_s: u64,
+    /// The file that is read.
+    pub file: String,
+    /// Where in it.
+    pub offset: u64,
+}
+
+enum Input {
+    Files(Box<Files>),
+    Live(Box<Live>),
+}
+
+/// A server's log, read in order.
+pub struct Source {
+    settings: Settings,
+    input: Input,
+    stopper: Stopper,
+    decoder: Decoder,
+    assembler: Assembler,
+    schemas: Schemas,
+    track: Track,
+    /// `None` before a first stream has begun.
+    checkpoint: Option<Checkpoint>,
+    /// What is shown as long as there is none.
+    none: Checkpoint,
+    /// The open transaction's.
+    gtid: Option<Gtid>,
+    /// Reading has to start over at the checkpoint, before anything else, for this reason.
+    restart: Option<String>,
+    /// Checksums that failed in a row at one checkpoint.
+    damaged: u32,
+    info: Option<ServerInfo>,
+    last_event_s: u32,
+    caught_up: bool,
+}
+
+/// So often bytes may come damaged over a link before it is believed that the log itself is.
+const DAMAGED_MAX: u32 = 5;
+
+impl Source {
+    /// Opens files at once; a server is dialled by the first [`Source::next`].
+    ///
+    /// # Errors
+    /// Files that are not there, or not those of the checkpoint.
+    pub fn open(settings: Settings, resume: Option<Checkpoint>) -> Result<Self, SourceError> {
+        let stopper = Stopper::default();
+        let mut decoder = Decoder::new();
+        let (mut checkpoint, mut track) = (resume, Track::default());
+        let input = match &settings.origin {
+            Origin::Live(live) => Input::Live(Box::new(Live::new(live.clone(), &stopper))),
+            Origin::Files { .. } => {
+                let (files, at) = open_files(&settings, checkpoint, &stopper, &mut decoder)?;
+                track = Track { file: files.name.clone(), next: at.position.offset };
+                checkpoint = Some(at);
+                Input::Files(Box::new(files))
+            }
+        };
+        Ok(Self {
+            settings,
+            input,
+            stopper,
+            decoder,
+            assembler: Assembler::new(),
+            schemas: Schemas::default(),
+            track,
+            checkpoint,
+            none: Checkpoint::default(),
+            gtid: None,
+            restart: None,
+            damaged: 0,
+            info: None,
+            last_event_s: 0,
+            caught_up: false,
+        })
+    }
+
+    /// The next step; `None` if there is none until `deadline`.
+    ///
+    /// Reads what is at hand even if the deadline has passed. Dialling a server and asking it for
+    /// names may take longer than the deadline, each within the endpoint's own limits.
+    ///
+    /// # Errors
+    /// What cannot be mended. Calling again after an error starts over at the checkpoint.
+    pub fn next(&mut self, deadline: Instant) -> Result<Option<Step<'_>>, SourceError> {
+        if self.stopper.stopped() {
+            return Err(SourceError::Stopped);
+        }
+        if let Some(why) = self.restart.take() {
+            self.start_over(why)?;
+        }
+        match self.wait(deadline)? {
+            Waited::Event => {}
+            Waited::Step(step) => return Ok(Some(step)),
+            Waited::Nothing => return Ok(None),
+        }
+        let live = matches!(self.input, Input::Live(_));
+        let (bytes, offset) = match &mut self.input {
+            Input::Live(live) => (live.event(), None),
+            Input::Files(files) => match files.framer.next() {
+                Ok(Some(frame)) => (frame.bytes, Some(frame.offset)),
+                Ok(None) => {
+                    files.dry = true;
+                    return Ok(Some(Step::Skip));
+                }
+                Err(error) => {
+                    self.restart = Some(error.to_string());
+                    return Err(SourceError::Frame { file: files.name.clone(), error });
+                }
+            },
+        };
+        let reading = Reading {
+            settings: &self.settings,
+            stopper: &self.stopper,
+            decoder: &mut self.decoder,
+            assembler: &mut self.assembler,
+            schemas: &mut self.schemas,
+            track: &mut self.track,
+            checkpoint: self.checkpoint.get_or_insert_default(),
+            gtid: &mut self.gtid,
+            last_event_s: &mut self.last_event_s,
+        };
+        match reading.read(bytes, offset) {
+            Ok(step) => {
+                self.caught_up = matches!(step, Step::Heartbeat);
+                if matches!(step, Step::Commit | Step::Statement | Step::Heartbeat) {
+                    self.damaged = 0;
+                }
+                Ok(Some(step))
+            }
+            Err(Failure::Passing(why)) if live => {
+                self.restart = Some(why.clone());
+                Ok(Some(Step::Abandoned { why }))
+            }
+            Err(Failure::Damaged(error)) if live && self.damaged < DAMAGED_MAX => {
+                self.damaged += 1;
+                let why = error.to_string();
+                self.restart = Some(why.clone());
+                Ok(Some(Step::Abandoned { why }))
+            }
+            Err(failure) => {
+                let error = SourceError::from(failure);
+                self.restart = Some(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether more is at hand, or on its way, without waiting.
+    pub fn ready(&self) -> bool {
+        self.restart.is_none()
+            && match &self.input {
+                Input::Live(live) => live.pending(),
+                Input::Files(files) => !files.dry,
+            }
+    }
+
+    /// Where reading would go on: behind the last whole transaction or statement. Without a file's
+    /// name before a first stream has begun.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        self.checkpoint.as_ref().unwrap_or(&self.none)
+    }
+
+    /// Ends a [`Source::next`] that waits, from another thread, and all later ones.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> Status {
+        let (connected, trouble) = match &self.input {
+            Input::Files(_) => (true, self.restart.clone()),
+            Input::Live(live) => (live.connected(), live.trouble.clone().or(self.restart.clone())),
+        };
+        let now_s =
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let behind_s = match self.last_event_s {
+            0 => 0,
+            _ if self.caught_up => 0,
+            last => now_s.saturating_sub(last.into()),
+        };
+        Status {
+            connected,
+            info: self.info.clone(),
+            trouble,
+            last_event_s: self.last_event_s,
+            behind_s,
+            file: self.track.file.clone(),
+            offset: self.track.next,
+        }
+    }
+
+    /// Waits until there is an event, or something else to say.
+    fn wait(&mut self, deadline: Instant) -> Result<Waited, SourceError> {
+        match &mut self.input {
+            Input::Files(files) if !files.dry => Ok(Waited::Event),
+            Input::Files(files) => {
+                let fill = files.fill(deadline)?;
+                self.filled(fill)
+            }
+            Input::Live(live) => {
+                match live.poll(deadline, self.checkpoint.as_ref(), self.settings.start)? {
+                    Heard::Event => Ok(Waited::Event),
+                    Heard::Idle => Ok(Waited::Nothing),
+                    Heard::Opened(opened) => {
+                        self.opened(*opened)?;
+                        Ok(Waited::Step(Step::Skip))
+                    }
+                    Heard::Lost(why) => {
+                        self.restart = Some(why.clone());
+                        Ok(Waited::Step(Step::Abandoned { why }))
+                    }
+                }
+            }
+        }
+    }
+
+    fn filled(&mut self, fill: Fill) -> Result<Waited, SourceError> {
+        Ok(match fill {
+            Fill::More => Waited::Event,
+            Fill::Idle => {
+                self.caught_up = true;
+                Waited::Nothing
+            }
+            Fill::End => Waited::Step(Step::End),
+            Fill::Shrunk => {
+                let why = "the file lost bytes that were read already".to_owned();
+                self.restart = Some(why.clone());
+                Waited::Step(Step::Abandoned { why })
+            }
+            Fill::NextFile => {
+                let torn = self.assembler.is_inside();
+                self.assembler = Assembler::new();
+                self.gtid = None;
+                if let Input::Files(files) = &self.input {
+                    self.track = Track { file: files.name.clone(), next: FIRST_EVENT };
+                }
+                if let Some(checkpoint) = &mut self.checkpoint {
+                    checkpoint.position.file.clone_from(&self.track.file);
+                    checkpoint.position.offset = FIRST_EVENT;
+                    checkpoint.file_created_s = 0;
+                }
+                let why = "the file ended inside it, and another one follows".to_owned();
+                Waited::Step(if torn { Step::Abandoned { why } } else { Step::Skip })
+            }
+        })
+    }
+
+    /// A stream begins.
+    fn opened(&mut self, opened: Opened) -> Result<(), SourceError> {
+        let Opened { info, place, gtids } = opened;
+        log::info!("source: reading {} ({})", info.server, info.version);
+        let checkpoint = self.checkpoint.get_or_insert_with(|| Checkpoint {
+            position: Position { server: info.server.clone(), ..Position::default() },
+            gtids,
+            file_created_s: 0,
+        });
+        if checkpoint.position.server != info.server {
+            // By GTIDs; its own files begin to count now.
+            let gtid = checkpoint.position.gtid.take();
+            checkpoint.position =
+                Position { server: info.server.clone(), gtid, ..Position::default() };
+            checkpoint.file_created_s = 0;
+        }
+        if let Some((file, offset)) = place {
+            checkpoint.position.file = file;
+            checkpoint.position.offset = offset;
+        }
+        self.track =
+            Track { file: checkpoint.position.file.clone(), next: checkpoint.position.offset };
+        self.info = Some(info);
+        Ok(())
+    }
+
+    /// Reads from the checkpoint again.
+    fn start_over(&mut self, why: String) -> Result<(), SourceError> {
+        self.decoder = Decoder::new();
+        self.assembler = Assembler::new();
+        self.gtid = None;
+        self.caught_up = false;
+        match &mut self.input {
+            Input::Live(live) => live.lose(why),
+            Input::Files(files) => {
+                log::warn!("source: {why}; reading from the checkpoint again");
+                let resume = self.checkpoint.clone();
+                let opened = open_files(&self.settings, resume, &self.stopper, &mut self.decoder);
+                let (again, at) = opened.inspect_err(|error| {
+                    self.restart = Some(error.to_string());
+                })?;
+                **files = again;
+                self.track = Track { file: files.name.clone(), next: at.position.offset };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What [`Source::wait`] found.
+enum Waited {
+    Event,
+    Step(Step<'static>),
+    Nothing,
+}
+
+/// Opens files where the checkpoint, or else the settings, say, the file's format decoded.
+fn open_files(
+    settings: &Settings,
+    resume: Option<Checkpoint>,
+    stopper: &Stopper,
+    decoder: &mut Decoder,
+) -> Result<(Files, Checkpoint), SourceError> {
+    let Origin::Files { files: from, .. } = &settings.origin else {
+        return Err(SourceError::Stopped);
+    };
+    let which = match (&resume, settings.start) {
+        (Some(resume), _) => Which::Named(&resume.position.file),
+        (None, Start::Earliest) => Which::First,
+        (None, Start::Latest) => Which::Last,
+    };
+    let limit = settings.event_bytes_max;
+    let mut files = Files::open(from, which, limit, stopper)?;
+    let head = read_head(&mut files, decoder)?;
+    let known = files::identity_beside(from).or_else(|| from.identity.clone());
+    let server = known.or_else(|| head.as_ref().map(|head| head.server.clone()));
+    let created_s = head.map_or(0, |head| head.created_s);
+    if let Some(resume) = resume {
+        check_files(&files, &resume, server.as_ref(), created_s)?;
+        files.seek(resume.position.offset.max(FIRST_EVENT))?;
+        return Ok((files, resume));
+    }
+    let offset = match settings.start {
+        Start::Earliest => FIRST_EVENT,
+        Start::Latest => last_boundary(&mut files)?,
+    };
+    files.seek(offset)?;
+    let position = Position {
+        server: server.unwrap_or_default(),
+        file: files.name.clone(),
+        offset,
+        gtid: None,
+    };
+    let at = Checkpoint { position, file_created_s: created_s, ..Checkpoint::default() };
+    Ok((files, at))
+}
+
+fn check_files(
+    files: &Files,
+    resume: &Checkpoint,
+    server: Option<&crate::position::ServerId>,
+    created_s: u32,
+) -> Result<(), SourceError> {
+    if let Some(server) = server
+        && *server != resume.position.server
+        && !resume.position.server.0.is_empty()
+    {
+        return Err(SourceError::ForeignServer {
+            wanted: resume.position.server.0.clone(),
+            found: server.0.clone(),
+        });
+    }
+    if resume.file_created_s != 0 && created_s != 0 && resume.file_created_s != created_s {
+        let what = format!("{} was created at another time", files.name);
+        return Err(SourceError::History { what });
+    }
+    let len = files.len()?;
+    if len < resume.position.offset {
+        let what = format!("{} has {len} bytes, {} was read", files.name, resume.position);
+        return Err(SourceError::History { what });
+    }
+    Ok(())
+}
+
+/// What a file's first event says.
+struct Head {
+    server: crate::position::ServerId,
+    created_s: u32,
+}
+
+/// Reads the file's first event, which the decoder needs before all others. `None` if it is not
+/// (wholly) there yet.
+fn read_head(files: &mut Files, decoder: &mut Decoder) -> Result<Option<Head>, SourceError> {
+    // Enough for any format description; a file that is followed may not have it yet.
+    if files.fill_once()? == Fill::Idle {
+        return Ok(None);
+    }
+    let name = files.name.clone();
+    let frame = files.framer.next();
+    let Some(frame) = frame.map_err(|error| SourceError::Frame { file: name.clone(), error })?
+    else {
+        return Ok(None);
+    };
+    let (header, event) = decoder.decode(frame.bytes).map_err(|error| SourceError::Decode {
+        file: name,
+        offset: frame.offset,
+        kind: frame.bytes.get(4).copied().unwrap_or_default(),
+        table: String::new(),
+        error,
+    })?;
+    let Event::FormatDescription(format) = event else { return Ok(None) };
+    let server = match format.flavor {
+        crate::binlog::format::Flavor::Mysql => format!("mysql:server_id={}", header.server_id),
+        crate::binlog::format::Flavor::Mariadb => format!("mariadb:{}", header.server_id),
+    };
+    Ok(Some(Head { server: crate::position::ServerId(server), created_s: header.timestamp }))
+}
+
+/// The end of the last whole transaction in the file: what follows it is still to be read.
+fn last_boundary(files: &mut Files) -> Result<u64, SourceError> {
+    files.seek(0)?;
+    let (mut decoder, mut assembler, mut boundary) =
+        (Decoder::new(), Assembler::new(), FIRST_EVENT);
+    loop {
+        if files.dry && files.fill_once()? == Fill::Idle {
+            return Ok(boundary);
+        }
+        let name = files.name.clone();
+        let framer: &mut Framer = &mut files.framer;
+        let Some(frame) =
+            framer.next().map_err(|error| SourceError::Frame { file: name.clone(), error })?
+        else {
+            files.dry = true;
+            continue;
+        };
+        let failed = |error| SourceError::Decode {
+            file: name.clone(),
+            offset: frame.offset,
+            kind: frame.bytes.get(4).copied().unwrap_or_default(),
+            table: String::new(),
+            error,
+        };
+        let (header, event) = decoder.decode(frame.bytes).map_err(failed)?;
+        let end = frame.offset + frame.bytes.len() as u64;
+        assembler.step(&header, event, frame.offset).map_err(failed)?;
+        if !assembler.is_inside() {
+            boundary = end;
+        }
+    }
+}

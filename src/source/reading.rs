@@ -1,0 +1,311 @@
+//! One event → one step: decoded, put in its place in the log, its table known by name.
+
+use std::sync::Arc;
+
+use super::columns::complete;
+use super::error::SourceError;
+use super::lookup::{self, LookupError};
+use super::schema::{Known, Schemas};
+use super::track::Track;
+use super::{OnUnknownNames, Origin, Rows, Settings, Step};
+use crate::binlog::decoder::Decoder;
+use crate::binlog::event::Event;
+use crate::binlog::header::Header;
+use crate::binlog::reader::{DecodeError, Reason};
+use crate::binlog::table::{Names, Table};
+use crate::binlog::table_map::TableMap;
+use crate::binlog::transaction::{self, Assembler};
+use crate::mysql::channel::Stopper;
+use crate::mysql::connection::Endpoint;
+use crate::mysql::error::MysqlError;
+use crate::position::{Checkpoint, Gtid, file_order};
+
+/// Why an event did not become a step.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Bytes changed on their way, or in the file.
+    Damaged(SourceError),
+    /// The server was not reached for names: it may be later.
+    Passing(String),
+    /// For good.
+    Fatal(SourceError),
+}
+
+impl From<Failure> for SourceError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Damaged(error) | Failure::Fatal(error) => error,
+            Failure::Passing(why) => {
+                Self::Names { table: String::new(), position: String::new(), why }
+            }
+        }
+    }
+}
+
+/// The parts of a source that one event concerns.
+pub(super) struct Reading<'s> {
+    pub(super) settings: &'s Settings,
+    pub(super) stopper: &'s Stopper,
+    pub(super) decoder: &'s mut Decoder,
+    pub(super) assembler: &'s mut Assembler,
+    pub(super) schemas: &'s mut Schemas,
+    pub(super) track: &'s mut Track,
+    pub(super) checkpoint: &'s mut Checkpoint,
+    pub(super) gtid: &'s mut Option<Gtid>,
+    pub(super) last_event_s: &'s mut u32,
+}
+
+impl Reading<'_> {
+    /// Reads one event; its offset is known in files, and reckoned in streams.
+    pub(super) fn read<'a>(
+        mut self,
+        bytes: &'a [u8],
+        offset: Option<u64>,
+    ) -> Result<Step<'a>, Failure> {
+        let kind = bytes.get(4).copied().unwrap_or_default();
+        let here = self.track.clone();
+        let failed = |error: DecodeError, offset: u64| {
+            let decode = SourceError::Decode {
+                file: here.file.clone(),
+                offset,
+                kind,
+                table: String::new(),
+                error,
+            };
+            match error.reason {
+                Reason::Checksum { .. } => Failure::Damaged(decode),
+                _ => Failure::Fatal(decode),
+            }
+        };
+        let (header, event) = self
+            .decoder
+            .decode(bytes)
+            .map_err(|error| failed(error, offset.unwrap_or(here.next)))?;
+        if !header.is_artificial() && header.timestamp > 0 {
+            *self.last_event_s = header.timestamp;
+        }
+        let live = offset.is_none();
+        let offset = match offset {
+            None => self.track.locate(&header, &event),
+            Some(offset) => {
+                self.track.next = offset + u64::from(header.length);
+                offset
+            }
+        };
+        if let Some(step) = self.aside(&header, &event, live)? {
+            return Ok(step);
+        }
+        let step =
+            self.assembler.step(&header, event, offset).map_err(|error| failed(error, offset))?;
+        self.act(step)
+    }
+
+    /// What matters beside the transactions: the file's age, sets of GTIDs, signs of life.
+    fn aside<'a>(
+        &mut self,
+        header: &Header,
+        event: &Event<'_>,
+        live: bool,
+    ) -> Result<Option<Step<'a>>, Failure> {
+        match event {
+            Event::Heartbeat { .. } => return Ok(Some(Step::Heartbeat)),
+            Event::FormatDescription(_) => {
+                let position = &self.checkpoint.position;
+                let same_file = position.file == self.track.file;
+                let known = self.checkpoint.file_created_s;
+                if same_file && known != 0 && known != header.timestamp && header.timestamp != 0 {
+                    let what = format!("{} was created at another time", position.file);
+                    return Err(Failure::Fatal(SourceError::History { what }));
+                }
+                if same_file {
+                    self.checkpoint.file_created_s = header.timestamp;
+                }
+                // At the start of a stream it is repeated, wherever that begins.
+                if live && header.end_position == 0 && !self.assembler.is_inside() {
+                    return Ok(Some(Step::Skip));
+                }
+            }
+            // All before this file was read, or was there before we began.
+            Event::PreviousGtids(set) | Event::MariadbGtidList(set) => {
+                self.checkpoint.gtids.extend(set);
+            }
+            Event::Gtid(gtid) => *self.gtid = Some(gtid.gtid()),
+            Event::MariadbGtid(gtid) => *self.gtid = Some(gtid.gtid()),
+            Event::AnonymousGtid(_) => *self.gtid = None,
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn act<'a>(&mut self, step: transaction::Step<'a>) -> Result<Step<'a>, Failure> {
+        use transaction::Step as S;
+        Ok(match step {
+            S::Begin(begin) => Step::Begin(begin),
+            S::TableMap(map) => {
+                if self.decoder.table(map.table_id).is_none() {
+                    let table = self.define(&map)?;
+                    self.decoder.define(map.table_id, Arc::new(table));
+                }
+                Step::Skip
+            }
+            S::Rows(rows) => {
+                let id = rows.rows.table_id;
+                let Some(table) = self.decoder.table(id) else {
+                    return Err(Failure::Fatal(SourceError::UnknownTable {
+                        file: self.track.file.clone(),
+                        offset: rows.offset,
+                        table_id: id,
+                    }));
+                };
+                Step::Rows(Rows {
+                    table: Arc::clone(table),
+                    rows: rows.rows,
+                    offset: rows.offset,
+                    timestamp_s: rows.timestamp_s,
+                    server_id: rows.server_id,
+                    thread: rows.thread_id,
+                })
+            }
+            S::Savepoint(name) => Step::Savepoint(name),
+            S::RollbackTo(name) => Step::RollbackTo(name),
+            S::InnerDdl(query) => {
+                self.schemas.passed(self.track, query.statement);
+                Step::Skip
+            }
+            S::Commit { end_offset, .. } => {
+                self.finish(end_offset);
+                Step::Commit
+            }
+            S::Rollback { end_offset } => {
+                self.finish(end_offset);
+                Step::Rollback
+            }
+            S::Statement(statement) => {
+                self.schemas.passed(self.track, statement.query.statement);
+                self.finish(statement.end_offset);
+                Step::Statement
+            }
+            S::Rotate(next) => {
+                let file = String::from_utf8_lossy(next.file).into_owned();
+                self.next_file(&file, next.offset);
+                Step::Skip
+            }
+            S::Abandoned { next } => {
+                *self.gtid = None;
+                if let Some(next) = next {
+                    let file = String::from_utf8_lossy(next.file).into_owned();
+                    self.next_file(&file, next.offset);
+                }
+                Step::Abandoned { why: "the log ended inside it: its server stopped".into() }
+            }
+            S::Skip => Step::Skip,
+        })
+    }
+
+    fn finish(&mut self, end_offset: u64) {
+        let position = &mut self.checkpoint.position;
+        if position.file != self.track.file {
+            position.file.clone_from(&self.track.file);
+        }
+        position.offset = end_offset;
+        position.gtid = self.gtid.take();
+        if let Some(gtid) = &position.gtid {
+            self.checkpoint.gtids.insert(gtid);
+        }
+    }
+
+    /// The log goes on in another file. A stream may begin in an older one than that where we
+    /// stand, if the server looks for GTIDs: that is no step back.
+    fn next_file(&mut self, file: &str, offset: u64) {
+        let position = &mut self.checkpoint.position;
+        if file_order(&position.file, file).is_lt() {
+            position.file = file.to_owned();
+            position.offset = offset;
+            self.checkpoint.file_created_s = 0;
+        }
+    }
+
+    /// A table map that is new, or has changed → the table with all that can be known of it.
+    fn define(&mut self, map: &TableMap<'_>) -> Result<Table, Failure> {
+        let mut table = map.to_table().map_err(|error| {
+            Failure::Fatal(SourceError::Decode {
+                file: self.track.file.clone(),
+                offset: self.track.next,
+                kind: TABLE_MAP,
+                table: format!(
+                    "{}.{}",
+                    String::from_utf8_lossy(map.schema),
+                    String::from_utf8_lossy(map.table)
+                ),
+                error,
+            })
+        })?;
+        if table.names != Names::Unknown {
+            return Ok(table);
+        }
+        match self.name(&mut table) {
+            Ok(()) => Ok(table),
+            Err(LookupError::Server(MysqlError::Stopped)) => {
+                Err(Failure::Fatal(SourceError::Stopped))
+            }
+            Err(LookupError::Server(error)) => {
+                Err(Failure::Passing(format!("asking for column names: {error}")))
+            }
+            Err(LookupError::Unprovable(why)) => self.unknown(table, why),
+        }
+    }
+
+    /// Names the columns, from what is known or from the server.
+    fn name(&mut self, table: &mut Table) -> Result<(), LookupError> {
+        let unprovable = |why: String| LookupError::Unprovable(why);
+        match self.schemas.known(&table.schema, &table.name) {
+            Some(Known::Columns(columns)) if complete(table, &columns).is_ok() => return Ok(()),
+            Some(Known::Unprovable(why)) => return Err(unprovable(why.to_string())),
+            _ => {}
+        }
+        let Some(endpoint) = endpoint(self.settings) else {
+            return Err(unprovable("the log has none, and no server to ask is configured".into()));
+        };
+        let position = &self.checkpoint.position;
+        let here = Track { file: position.file.clone(), next: position.offset };
+        let columns = lookup::columns(
+            endpoint,
+            &position.server,
+            (&table.schema, &table.name),
+            &here,
+            &mut self.schemas.ahead,
+            self.stopper,
+        )?;
+        complete(table, &columns).map_err(|mismatch| unprovable(mismatch.to_string()))?;
+        self.schemas.learn(&table.schema, &table.name, Known::Columns(columns.into()));
+        Ok(())
+    }
+
+    fn unknown(&mut self, table: Table, why: String) -> Result<Table, Failure> {
+        let name = format!("{}.{}", table.schema, table.name);
+        match self.settings.on_unknown_names {
+            OnUnknownNames::Stop => Err(Failure::Fatal(SourceError::Names {
+                table: name,
+                position: format!("{}:{}", self.track.file, self.track.next),
+                why,
+            })),
+            OnUnknownNames::Number => {
+                log::warn!("source: {name} goes on without names: {why}");
+                let known = Known::Unprovable(why.into());
+                self.schemas.learn(&table.schema, &table.name, known);
+                Ok(table)
+            }
+        }
+    }
+}
+
+/// Whom to ask for names.
+fn endpoint(settings: &Settings) -> Option<&Endpoint> {
+    match &settings.origin {
+        Origin::Live(live) => Some(&live.endpoint),
+        Origin::Files { names, .. } => names.as_ref(),
+    }
+}
+
+/// TABLE_MAP_EVENT.
+const TABLE_MAP: u8 = 19;
