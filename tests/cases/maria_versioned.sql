@@ -13,7 +13,6 @@ create table sv.ts (id int primary key, v int, s timestamp(6) generated always a
 insert into sv.ts (id,v,w) values (1,1,1);
 update sv.ts set w=2;
 update sv.ts set v=3;
-delete history from sv.t;
 create table sv.app (id int, s date, e date, period for p(s,e), unique (id, p without overlaps));
 insert into sv.app values (1,'2020-01-01','2021-01-01');
 delete from sv.app for portion of p from '2020-03-01' to '2020-06-01';

@@ -17,9 +17,9 @@ use Expected::{Refused, Right, RightButTables};
 /// Right and refused cases per flavour.
 pub fn counts(flavour: Flavour) -> (usize, usize) {
     match flavour {
-        Flavour::Mysql => (0, 0),
-        Flavour::Mariadb1011 => (0, 0),
-        Flavour::Mariadb118 => (0, 0),
+        Flavour::Mysql => (33, 6),
+        Flavour::Mariadb1011 => (32, 8),
+        Flavour::Mariadb118 => (34, 8),
     }
 }
 
@@ -33,7 +33,12 @@ pub fn of(flavour: Flavour, case: &str) -> Expected {
         "xa" => Refused("XA"),
         "partial_json" => Refused("PARTIAL"),
         "txn_compression" => Refused("ompress"),
-        "types_temporal_old_hires" => Refused("DATETIME, old format"),
+        // The log does not say how many digits these have, and so not where the next column begins.
+        "types_temporal_old_hires" => Refused("types_temporal_old_hires.t"),
+        "savepoints_myisam" if !flavour.is_mysql() => {
+            Refused("a rollback of rows of which some stay")
+        }
+        "maria_delete_history" => Refused("a change logged as a statement"),
         "dml_multi" if !flavour.is_mysql() => {
             RightButTables("MariaDB does not log what its foreign keys cascade")
         }

@@ -60,13 +60,13 @@ fn every_case_is_read_right_or_refused_clearly() {
         all_right += right;
         wrong += outcomes.len() - right - refused;
         let counts = expected::counts(*flavour);
-        if (right, refused) != counts {
+        if (right, refused) != counts && std::env::var_os("CASES").is_none() {
             println!("{flavour}: {} right and {} refused were expected", counts.0, counts.1);
             wrong += 1;
         }
     }
     assert_eq!(wrong, 0, "see above");
-    if flavours.len() == Flavour::ALL.len() {
+    if flavours.len() == Flavour::ALL.len() && std::env::var_os("CASES").is_none() {
         assert!(all_right >= RIGHT_MIN, "{all_right} right, {RIGHT_MIN} are promised");
     }
 }
