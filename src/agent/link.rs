@@ -19,36 +19,36 @@ use crate::uplink::Backoff;
 use super::pump::{Notice, Pump, PumpError};
 
 /// Where to dial, and how.
-pub struct Dial {
+pub(super) struct Dial {
     /// The collector.
-    pub endpoint: EndpointAddress,
+    pub(super) endpoint: EndpointAddress,
     /// Whom we believe and who we are.
-    pub tls: ClientTls,
+    pub(super) tls: ClientTls,
     /// The connection.
-    pub quic: QuicSettings,
+    pub(super) quic: QuicSettings,
     /// How long a dial may take.
-    pub timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 /// What the loop shares with the rest of the agent.
-pub struct Ties {
+pub(super) struct Ties {
     /// The figures.
-    pub counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
     /// The agent's name, for its reports.
-    pub agent: String,
+    pub(super) agent: String,
     /// Rung when something was staged.
-    pub staged: Receiver<()>,
+    pub(super) staged: Receiver<()>,
     /// Whether a batch staged now would leave at once.
-    pub idle: Arc<AtomicBool>,
+    pub(super) idle: Arc<AtomicBool>,
     /// The operator's wish to stop.
-    pub stop: Receiver<&'static str>,
+    pub(super) stop: Receiver<&'static str>,
     /// Set when nothing more will be staged.
-    pub finished: Arc<AtomicBool>,
+    pub(super) finished: Arc<AtomicBool>,
 }
 
 /// Why the loop ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum End {
+pub(super) enum End {
     /// A signal, by its name.
     Stopped(&'static str),
     /// Everything that will ever be staged has been acknowledged.
@@ -63,14 +63,13 @@ const REPORT_EVERY: Duration = Duration::from_secs(30);
 const FINISHED_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs until told to stop, or until everything is delivered.
-pub async fn run(pump: &mut Pump, dial: &Dial, ties: &Ties) -> End {
+pub(super) async fn run(pump: &mut Pump, dial: &Dial, ties: &Ties) -> End {
     let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX, fastrand::u64(..));
     let mut first = true;
     loop {
         ties.counters.link_is(State::Connecting, Instant::now());
-        let dialled = async {
-            Some(connect(&dial.endpoint, &dial.tls, &dial.quic, dial.timeout).await)
-        };
+        let dialled =
+            async { Some(connect(&dial.endpoint, &dial.tls, &dial.quic, dial.timeout).await) };
         let why = match future::or(stopped(ties), async { Ok(dialled.await) }).await {
             Err(end) => return end,
             Ok(Some(Ok(connection))) => {

@@ -1,3 +1,156 @@
-//! The wiring of the edge: source → batch → buffer on one thread, buffer → uplink → link on another.
+//! SHELL: WIRING of the edge: source → batch → buffer on one thread, buffer → uplink → link on another.
+//!
+//! ```text
+//!   reader thread: source ─► batch ─► buffer ◄──── lock ────► pump ◄─► link: this thread
+//!                                        └── staged: a ring ───┘
+//! ```
 
+mod link;
 pub mod pump;
+mod reader;
+mod settings;
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use log::{info, warn};
+use smol::channel::{self, Receiver};
+
+use crate::buffer::{Buffer, BufferError, Opening};
+use crate::config::agent::{Config, Source};
+use crate::source::Stopper;
+use crate::telemetry::counters::Counters;
+use crate::telemetry::socket::{self, SocketError, StatusSocket};
+use crate::transport::TransportError;
+
+use link::End;
+use pump::{Pump, Shared};
+
+/// The agent cannot start, or ended before its time.
+#[derive(Debug)]
+pub enum AgentError {
+    /// A file or folder that it needs.
+    File(String),
+    /// The buffer.
+    Buffer(BufferError),
+    /// Certificates.
+    Transport(TransportError),
+    /// The source's settings: its password, its certificates.
+    Source(String),
+    /// The status socket.
+    Socket(SocketError),
+    /// Files that are not followed could not be read to their end.
+    Unread(String),
+}
+
+impl fmt::Display for AgentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(why) | Self::Source(why) | Self::Unread(why) => f.write_str(why),
+            Self::Buffer(error) => write!(f, "{error}"),
+            Self::Transport(error) => write!(f, "{error}"),
+            Self::Socket(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for AgentError {}
+
+/// Runs until `stop` yields; with files that are not followed, until all of them is delivered.
+///
+/// # Errors
+/// Why it could not start, or what of the files could not be read.
+pub fn run(config: &Config, stop: Receiver<&'static str>) -> Result<(), AgentError> {
+    prepare(&config.state_dir)?;
+    let (shared, counters) = (open(config)?, Arc::new(Counters::new(Instant::now())));
+    counters.buffer_bytes_max.set(config.buffer.bytes_max);
+    let dial = settings::dial(config).map_err(AgentError::Transport)?;
+    let source = settings::source(config).map_err(AgentError::Source)?;
+    let socket = config.state_dir.join(socket::FILE_NAME);
+    let (figures, queue, name) = (Arc::clone(&counters), shared.clone(), config.agent.clone());
+    let socket = StatusSocket::open(&socket, move || {
+        let now = Instant::now();
+        if let Ok(usage) = queue.lock().buffer.usage() {
+            figures.buffer_is(usage.batches, usage.bytes, now);
+        }
+        figures.status(&name, now)
+    })
+    .map_err(AgentError::Socket)?;
+    let (ring, staged) = channel::bounded(1);
+    let (idle, finished, stopper) = (Arc::default(), Arc::default(), Stopper::default());
+    let reading = reader::Ties {
+        shared: shared.clone(),
+        counters: Arc::clone(&counters),
+        staged: ring,
+        link_idle: Arc::clone(&idle),
+        stop: stopper.clone(),
+        finished: Arc::clone(&finished),
+    };
+    let (cut, followed) = (settings::cut(config), followed(config));
+    let thread = std::thread::Builder::new()
+        .name("reader".to_owned())
+        .spawn(move || reader::run(&source, cut, &reading, followed))
+        .map_err(|error| AgentError::File(format!("the reader thread: {error}")))?;
+    let ties = link::Ties { counters, agent: config.agent.clone(), staged, idle, stop, finished };
+    let mut pump = Pump::new(settings::pump(config), shared.clone());
+    let end = smol::block_on(link::run(&mut pump, &dial, &ties));
+    if let End::Stopped(signal) = end {
+        info!("stopping: {signal}");
+    }
+    stopper.stop();
+    let read = match thread.join() {
+        Ok(read) => read,
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
+    drop((pump, socket));
+    close(shared)?;
+    info!("stopped");
+    read.map_err(AgentError::Unread)
+}
+
+fn open(config: &Config) -> Result<Shared, AgentError> {
+    let boot_id = boot_id().map_err(AgentError::File)?;
+    let settings = settings::buffer(config, boot_id);
+    let (buffer, opening) =
+        Buffer::open(&config.buffer.path, settings).map_err(AgentError::Buffer)?;
+    let (epoch, path) = (buffer.epoch(), config.buffer.path.display());
+    match opening {
+        Opening::Created => info!("buffer: {path} is new, epoch {epoch}"),
+        Opening::Continued => info!("buffer: goes on in epoch {epoch} behind {}", buffer.staged()),
+        Opening::NewEpoch { why } => warn!("buffer: epoch {epoch} begins: {why}"),
+    }
+    Ok(Shared::new(buffer))
+}
+
+fn close(shared: Shared) -> Result<(), AgentError> {
+    match shared.into_inner() {
+        Some(buffer) => buffer.close().map_err(AgentError::Buffer),
+        // Somebody still looks at it; it is as whole as after a kill.
+        None => Ok(()),
+    }
+}
+
+/// Makes the state directory, readable by its owner alone.
+fn prepare(state_dir: &Path) -> Result<(), AgentError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(|error| {
+        AgentError::File(format!("the state directory {}: {error}", state_dir.display()))
+    })
+}
+
+/// Which start of the machine this is.
+fn boot_id() -> Result<String, String> {
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    let id = fs::read_to_string(PATH).map_err(|error| format!("{PATH}: {error}"))?;
+    Ok(id.trim().to_owned())
+}
+
+fn followed(config: &Config) -> bool {
+    match &config.source {
+        Source::Live(_) => true,
+        Source::Files(files) => files.follow,
+    }
+}

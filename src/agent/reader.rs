@@ -27,32 +27,32 @@ use super::pump::{Inner, Shared, parcel};
 
 /// When a batch is cut.
 #[derive(Clone, Copy, Debug)]
-pub struct Cut {
+pub(super) struct Cut {
     /// About so many plain bytes.
-    pub bytes_max: usize,
+    pub(super) bytes_max: usize,
     /// So many row changes.
-    pub rows_max: u32,
+    pub(super) rows_max: u32,
     /// The longest that a transaction waits for others.
-    pub age_max: Duration,
+    pub(super) age_max: Duration,
     /// zstd's level.
-    pub level: i32,
+    pub(super) level: i32,
 }
 
 /// What the reading thread shares with the rest of the agent.
 #[derive(Clone)]
-pub struct Ties {
+pub(super) struct Ties {
     /// The buffer.
-    pub shared: Shared,
+    pub(super) shared: Shared,
     /// The figures.
-    pub counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
     /// Rung when something was staged.
-    pub staged: Sender<()>,
+    pub(super) staged: Sender<()>,
     /// Whether a batch staged now would leave at once.
-    pub link_idle: Arc<AtomicBool>,
+    pub(super) link_idle: Arc<AtomicBool>,
     /// Ends the thread; `source::Stopper` wakes it.
-    pub stop: source::Stopper,
+    pub(super) stop: source::Stopper,
     /// Set when the files have been read to their end and are not followed.
-    pub finished: Arc<AtomicBool>,
+    pub(super) finished: Arc<AtomicBool>,
 }
 
 /// Reading cannot go on.
@@ -122,7 +122,7 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Runs until told to stop, or until files that are not followed are at their end. `Err` is the
 /// reason why such files could not be read on.
-pub fn run(
+pub(super) fn run(
     settings: &source::Settings,
     cut: Cut,
     ties: &Ties,
@@ -195,11 +195,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn open(
-        settings: &source::Settings,
-        cut: Cut,
-        ties: &'a Ties,
-    ) -> Result<Self, ReadError> {
+    fn open(settings: &source::Settings, cut: Cut, ties: &'a Ties) -> Result<Self, ReadError> {
         let (checkpoint, rereads) = {
             let mut inner = ties.shared.lock();
             // Parts of a transaction that was being read when the last reader ended.
@@ -255,14 +251,16 @@ impl<'a> Reader<'a> {
                     ReadError::Rows(format!("{}.{} at {file}: {error}", table.schema, table.name))
                 };
                 builder.event(&rows.table, rows.rows.operation, rows.offset, rows.timestamp_s);
-                let mut each = rows.rows.rows(&rows.table).map_err(|e| bad(&e.in_table(&rows.table)))?;
+                let mut each =
+                    rows.rows.rows(&rows.table).map_err(|e| bad(&e.in_table(&rows.table)))?;
                 let (mut before, mut after) = (Vec::new(), Vec::new());
                 while each
                     .next_row(&mut before, &mut after)
                     .map_err(|e| bad(&e.in_table(&rows.table)))?
                 {
                     builder.row(&before, &after);
-                    if builder.bytes() >= self.cut.bytes_max || builder.rows() >= self.cut.rows_max {
+                    if builder.bytes() >= self.cut.bytes_max || builder.rows() >= self.cut.rows_max
+                    {
                         // The open transaction does not fit a batch beside the others: they leave
                         // first, then it leaves in parts.
                         overflow(builder, self.ties, self.rereads, &mut self.since, self.cut)?;
@@ -332,8 +330,7 @@ impl<'a> Reader<'a> {
     }
 
     fn begin(&mut self, begin: &source::Begin) {
-        self.committed_us =
-            begin.committed_us.unwrap_or(u64::from(begin.timestamp_s) * 1_000_000);
+        self.committed_us = begin.committed_us.unwrap_or(u64::from(begin.timestamp_s) * 1_000_000);
         let checkpoint = self.source.checkpoint();
         self.builder.begin(batch::Begin {
             position: Position {

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rivulet::agent::{self, AgentError};
 use rivulet::config::agent::{Address, Config, Source};
 #[cfg(feature = "decode")]
 use rivulet::decode::{self, Cause, DecodeFailure};
-use rivulet::telemetry::{logger, socket};
+use rivulet::telemetry::{logger, signals, socket};
 
 #[path = "rivulet/args.rs"]
 mod args;
@@ -58,9 +59,19 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Version => print(format_args!("rivulet {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Check { config, connect } => check(&config, connect),
         Command::Status { place, json } => status(place, json),
-        Command::Agent { .. } => Err(Failure::usage("agent: this build carries no agent")),
+        Command::Agent { config } => serve(&config),
         Command::Decode(decode) => inspect(&decode),
     }
+}
+
+fn serve(path: &Path) -> Result<(), Failure> {
+    let config = load(path)?;
+    common::log_as(config.log)?;
+    let stop = signals::stop_requests().map_err(Failure::runtime)?;
+    agent::run(&config, stop).map_err(|error| match error {
+        AgentError::Unread(text) => Failure { code: 3, text },
+        error => Failure::runtime(error),
+    })
 }
 
 #[cfg(not(feature = "decode"))]

@@ -150,11 +150,11 @@ fn check_kind(
         ("float", Kind::Float) | ("double", Kind::Double) => {}
         ("decimal", Kind::NewDecimal) => {
             let [precision, scale] = numbers else { return Err(TYPE) };
-            length(precision | scale << 8)?;
+            length(precision | (scale << 8))?;
         }
         ("bit", Kind::Bit) => {
             let bits = numbers.first().copied().unwrap_or(1);
-            length(bits % 8 | (bits / 8) << 8)?;
+            length((bits % 8) | ((bits / 8) << 8))?;
         }
         ("date", Kind::Date | Kind::NewDate) => {}
         ("time", Kind::Time2) | ("datetime", Kind::DateTime2) | ("timestamp", Kind::Timestamp2) => {
@@ -358,7 +358,7 @@ mod tests {
             (latin, text.clone()),
             (column(Kind::Varchar, 44), text),
             (column(Kind::Long, 0), info("a", "bigint")),
-            (column(Kind::NewDecimal, 10 | 2 << 8), info("a", "decimal(10,3)")),
+            (column(Kind::NewDecimal, 10 | (2 << 8)), info("a", "decimal(10,3)")),
             (column(Kind::DateTime2, 3), info("a", "datetime")),
             (column(Kind::Enum, 1), info("a", "varchar(3)")),
             (column(Kind::Long, 0), ColumnInfo { nullable: false, ..info("a", "int") }),
@@ -382,9 +382,9 @@ mod tests {
             (column(Kind::String, 16), info("a", "inet6"), Meaning::Inet6),
             (column(Kind::String, 4), info("a", "inet4"), Meaning::Inet4),
             (column(Kind::Varchar, 12), info("a", "vector(3)"), Meaning::Vector),
-            (column(Kind::Bit, 1 << 8 | 1), info("a", "bit(9)"), Meaning::Plain),
+            (column(Kind::Bit, (1 << 8) | 1), info("a", "bit(9)"), Meaning::Plain),
             (column(Kind::Timestamp2, 6), info("a", "timestamp(6)"), Meaning::Plain),
-            (column(Kind::NewDecimal, 10 | 2 << 8), info("a", "decimal(10,2)"), Meaning::Plain),
+            (column(Kind::NewDecimal, 10 | (2 << 8)), info("a", "decimal(10,2)"), Meaning::Plain),
         ] {
             assert_eq!(one(column, info).unwrap().meaning, meaning);
         }

@@ -67,7 +67,6 @@ pub struct Settings {
 
 /// From where.
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them")]
 pub enum Origin {
     /// Files of this machine.
     Files {
@@ -197,12 +196,16 @@ pub struct Source {
 const DAMAGED_MAX: u32 = 5;
 
 impl Source {
-    /// Opens files at once; a server is dialled by the first [`Source::next`].
+    /// Opens files at once; a server is dialled by the first [`Source::next`]. `stopper` ends a
+    /// `next` that waits, from another thread, and all later ones.
     ///
     /// # Errors
     /// Files that are not there, or not those of the checkpoint.
-    pub fn open(settings: Settings, resume: Option<Checkpoint>) -> Result<Self, SourceError> {
-        let stopper = Stopper::default();
+    pub fn open(
+        settings: Settings,
+        resume: Option<Checkpoint>,
+        stopper: Stopper,
+    ) -> Result<Self, SourceError> {
         let mut decoder = Decoder::new();
         let (mut checkpoint, mut track) = (resume, Track::default());
         let input = match &settings.origin {
@@ -319,9 +322,18 @@ impl Source {
         self.checkpoint.as_ref().unwrap_or(&self.none)
     }
 
-    /// Ends a [`Source::next`] that waits, from another thread, and all later ones.
-    pub fn stopper(&self) -> Stopper {
-        self.stopper.clone()
+    /// The file that is read, without its folder.
+    pub fn file(&self) -> &str {
+        &self.track.file
+    }
+
+    /// Whether a stream or a file is open and nothing is being mended.
+    pub fn is_well(&self) -> bool {
+        self.restart.is_none()
+            && match &self.input {
+                Input::Files(_) => true,
+                Input::Live(live) => live.connected() && live.trouble.is_none(),
+            }
     }
 
     /// How it stands.
@@ -334,7 +346,8 @@ impl Source {
             SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
         let behind_s = match self.last_event_s {
             0 => 0,
-            _ if self.caught_up => 0,
+            // A heartbeat also tells of what was left out: it is the end only if nothing follows.
+            _ if self.caught_up && !self.ready() => 0,
             last => now_s.saturating_sub(last.into()),
         };
         Status {
@@ -592,5 +605,218 @@ fn last_boundary(files: &mut Files) -> Result<u64, SourceError> {
         if !assembler.is_inside() {
             boundary = end;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+    use std::io::Write;
+    use std::path::Path;
+
+    const BEGIN: &[u8] = b"BEGIN";
+
+    /// Writes a binlog by hand: MySQL 5.5's layout without checksums and GTIDs.
+    struct Log(Vec<u8>);
+
+    impl Log {
+        fn new() -> Self {
+            let mut log = Self(b"\xfebin".to_vec());
+            let mut body = vec![4, 0];
+            body.extend_from_slice(b"5.5.1");
+            body.resize(2 + 50 + 4, 0);
+            body.push(19);
+            // Lengths of the fixed parts of event types 1 to 27.
+            body.extend_from_slice(&[
+                56, 13, 0, 8, 0, 18, 0, 4, 4, 4, 4, 18, 0, 0, 84, 0, 4, 26, 8, 0, 0, 0, 8, 8, 8, 2,
+                0,
+            ]);
+            log.event(15, &body);
+            log
+        }
+
+        fn event(&mut self, kind: u8, body: &[u8]) -> &mut Self {
+            let length = (19 + body.len()) as u32;
+            let end = self.0.len() as u32 + length;
+            self.0.extend_from_slice(&1_600_000_000u32.to_le_bytes());
+            self.0.push(kind);
+            self.0.extend_from_slice(&7u32.to_le_bytes());
+            self.0.extend_from_slice(&length.to_le_bytes());
+            self.0.extend_from_slice(&end.to_le_bytes());
+            self.0.extend_from_slice(&[0, 0]);
+            self.0.extend_from_slice(body);
+            self
+        }
+
+        fn query(&mut self, statement: &[u8]) -> &mut Self {
+            let mut body = vec![0; 13];
+            body.push(0);
+            body.extend_from_slice(statement);
+            self.event(2, &body)
+        }
+
+        /// `d`.`t` (a INT) gets a row.
+        fn row(&mut self, value: i32) -> &mut Self {
+            self.event(19, b"\x09\0\0\0\0\0\x01\0\x01d\0\x01t\0\x01\x03\0\0");
+            let mut body = b"\x09\0\0\0\0\0\x01\0\x01\xff\xfe".to_vec();
+            body.extend_from_slice(&value.to_le_bytes());
+            self.event(23, &body)
+        }
+
+        fn commit(&mut self) -> &mut Self {
+            self.event(16, &[0; 8])
+        }
+
+        fn write(&self, folder: &Path, name: &str) {
+            std::fs::write(folder.join(name), &self.0).unwrap();
+            let index = folder.join("binlog.index");
+            let mut index = OpenOptions::new().create(true).append(true).open(index).unwrap();
+            writeln!(index, "./{name}").unwrap();
+        }
+    }
+
+    fn settings(path: &Path, follow: bool) -> Settings {
+        let files = FilesSettings { path: path.to_owned(), follow, identity: None };
+        Settings {
+            origin: Origin::Files { files, names: None },
+            start: Start::Earliest,
+            on_unknown_names: OnUnknownNames::Number,
+            event_bytes_max: 1 << 20,
+        }
+    }
+
+    /// The steps until there is nothing more: `b`egin, `r`ows, `c`ommit, `a`bandoned, `s`tatement.
+    fn story(source: &mut Source) -> String {
+        let mut story = String::new();
+        loop {
+            let deadline = Instant::now() + Duration::from_millis(30);
+            match source.next(deadline).unwrap() {
+                Some(Step::Begin(_)) => story.push('b'),
+                Some(Step::Rows(_)) => story.push('r'),
+                Some(Step::Commit) => story.push('c'),
+                Some(Step::Abandoned { .. }) => story.push('a'),
+                Some(Step::Statement) => story.push('s'),
+                Some(Step::End) | None => return story,
+                Some(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_is_read_through_its_index_and_resumed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = Log::new();
+        first.query(BEGIN).row(1).commit().event(4, b"\x04\0\0\0\0\0\0\0binlog.000002");
+        first.write(folder.path(), "binlog.000001");
+        Log::new().query(BEGIN).row(2).row(3).commit().write(folder.path(), "binlog.000002");
+        std::fs::write(folder.path().join("binlog.000003"), b"not in the index").unwrap();
+        let mut source = Source::open(settings(folder.path(), false), None).unwrap();
+        assert_eq!(story(&mut source), "brcbrrc");
+        let at = source.checkpoint().clone();
+        assert_eq!(at.position.server.0, "mysql:server_id=7");
+        assert_eq!(at.position.file, "binlog.000002");
+        let mut source = Source::open(settings(folder.path(), false), Some(at)).unwrap();
+        assert_eq!(story(&mut source), "");
+    }
+
+    #[test]
+    fn a_torn_transaction_is_dropped_when_another_file_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut torn = Log::new();
+        torn.query(BEGIN).row(1).commit();
+        let whole = torn.0.len() as u64;
+        torn.query(BEGIN).row(2);
+        torn.0.truncate(torn.0.len() - 3);
+        torn.write(folder.path(), "binlog.000001");
+        let mut source = Source::open(settings(folder.path(), true), None).unwrap();
+        assert_eq!(story(&mut source), "brcb");
+        assert_eq!(source.checkpoint().position.offset, whole);
+        Log::new().query(BEGIN).row(3).commit().write(folder.path(), "binlog.000002");
+        assert_eq!(story(&mut source), "abrc");
+        assert_eq!(source.checkpoint().position.file, "binlog.000002");
+    }
+
+    #[test]
+    fn a_growing_file_is_followed_and_a_shrunken_one_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("binlog.000001");
+        let mut log = Log::new();
+        log.query(BEGIN).row(1).commit();
+        let whole = log.0.len();
+        log.query(BEGIN).row(2);
+        std::fs::write(&path, &log.0).unwrap();
+        let mut source = Source::open(settings(&path, true), None).unwrap();
+        assert_eq!(story(&mut source), "brcbr");
+        // As MySQL does after a crash; what it writes next may be something else.
+        log.0.truncate(whole);
+        std::fs::write(&path, &log.0).unwrap();
+        assert_eq!(story(&mut source), "a");
+        log.query(b"CREATE TABLE x (a INT)");
+        std::fs::write(&path, &log.0).unwrap();
+        assert_eq!(story(&mut source), "s");
+    }
+
+    #[test]
+    fn a_purged_file_a_foreign_server_and_a_short_file_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        Log::new().query(BEGIN).row(1).commit().write(folder.path(), "binlog.000002");
+        let position = Position {
+            server: crate::position::ServerId("mysql:server_id=7".into()),
+            file: "binlog.000002".into(),
+            offset: 4,
+            gtid: None,
+        };
+        let open = |position: Position| {
+            let at = Checkpoint { position, ..Checkpoint::default() };
+            Source::open(settings(folder.path(), false), Some(at)).err()
+        };
+        assert!(open(position.clone()).is_none());
+        let purged = Position { file: "binlog.000001".into(), ..position.clone() };
+        assert!(matches!(open(purged), Some(SourceError::FilePurged { .. })));
+        let short = Position { offset: 99_999, ..position.clone() };
+        assert!(matches!(open(short), Some(SourceError::History { .. })));
+        let server = crate::position::ServerId("mariadb:9".into());
+        let foreign = open(Position { server, ..position });
+        assert!(matches!(foreign, Some(SourceError::ForeignServer { .. })));
+    }
+
+    #[test]
+    fn unknown_names_stop_if_they_shall() {
+        let folder = tempfile::tempdir().unwrap();
+        Log::new().query(BEGIN).row(1).commit().write(folder.path(), "binlog.000001");
+        let strict =
+            Settings { on_unknown_names: OnUnknownNames::Stop, ..settings(folder.path(), false) };
+        let mut source = Source::open(strict, None).unwrap();
+        let deadline = Instant::now();
+        let error = loop {
+            match source.next(deadline) {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert!(error.to_string().contains("d.t"), "{error}");
+        assert_eq!(source.checkpoint().position.offset, 4);
+    }
+
+    #[test]
+    fn latest_begins_behind_the_last_whole_transaction() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::new();
+        log.query(BEGIN).row(1).commit().query(BEGIN).row(2);
+        log.write(folder.path(), "binlog.000001");
+        let latest = Settings { start: Start::Latest, ..settings(folder.path(), true) };
+        let mut source = Source::open(latest, None).unwrap();
+        assert_eq!(story(&mut source), "br");
+    }
+
+    #[test]
+    fn a_stopper_ends_the_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        Log::new().write(folder.path(), "binlog.000001");
+        let mut source = Source::open(settings(folder.path(), true), None).unwrap();
+        source.stopper().stop();
+        let later = Instant::now() + Duration::from_secs(60);
+        assert!(matches!(source.next(later), Err(SourceError::Stopped)));
     }
 }

@@ -10,8 +10,9 @@
 //!    show a new definition only while it is locked or logged.
 //!
 //! Once believed they hold until a statement that may alter the table passes by in the stream.
-//! "May alter" is wide on purpose: every statement but a few harmless verbs, whose text contains
-//! the table's name, or the schema's, or cannot be compared with them.
+//! "May alter" is wide on purpose: every statement but a few harmless verbs whose text contains
+//! the table's name (anywhere, as a word), or that is about its database, or where names cannot be
+//! compared.
 //!
 //! Not seen: DDL that is not in the log (`SET sql_log_bin=0`, or done on a stopped server's files)
 //! if it leaves count and types as they were.
@@ -157,14 +158,25 @@ fn may_alter(statement: &[u8]) -> bool {
 
 /// Whether a lower-case statement may be about this table.
 fn concerns(text: &[u8], schema: &str, table: &str) -> bool {
-    let says = |name: &str| {
-        // A name that may be written in several ways, or in another character set.
-        let plain =
-            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_$-. #".contains(&byte));
-        let name = name.to_ascii_lowercase();
-        !plain || text.windows(name.len().max(1)).any(|window| window == name.as_bytes())
-    };
-    says(table) || says(schema)
+    let of_schema = has_word(text, b"database") || has_word(text, b"schema");
+    says(text, table) || of_schema && says(text, schema)
+}
+
+/// Whether the name is in the text; yes for names that can be written in several ways, or in
+/// another character set.
+fn says(text: &[u8], name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_$-. #".contains(&byte);
+    !name.bytes().all(plain) || has_word(text, name.to_ascii_lowercase().as_bytes())
+}
+
+/// Whether the word is in the text, and not as a part of a longer one.
+fn has_word(text: &[u8], word: &[u8]) -> bool {
+    let of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_$".contains(byte) || *byte > 127;
+    text.windows(word.len().max(1)).enumerate().any(|(at, window)| {
+        let before = at.checked_sub(1).and_then(|before| text.get(before));
+        let behind = text.get(at + word.len());
+        window == word && !before.is_some_and(of_word) && !behind.is_some_and(of_word)
+    })
 }
 
 #[cfg(test)]
@@ -185,7 +197,8 @@ mod tests {
             ("ALTER TABLE `Orders` ADD x INT", true),
             ("/* x */ RENAME TABLE tmp TO orders", true),
             ("DROP DATABASE shop", true),
-            ("ALTER TABLE customers ADD x INT", false),
+            ("ALTER TABLE shop.customers ADD x INT", false),
+            ("ALTER TABLE old_orders ADD x INT", false),
             ("TRUNCATE TABLE orders", false),
             ("BEGIN", false),
         ] {

@@ -35,6 +35,8 @@ pub enum Congestion {
     Cubic,
     /// Fast on lossy links. Overshoots short queues, unless `send_window` is small (256 KB).
     Bbr,
+    /// Like cubic, but slower to come back after a loss.
+    NewReno,
 }
 
 impl Default for QuicSettings {
@@ -66,9 +68,17 @@ impl QuicSettings {
             .send_window(self.send_window.into())
             .datagram_receive_buffer_size(None)
             .enable_segmentation_offload(self.segmentation_offload);
-        if self.congestion == Congestion::Bbr {
-            let bbr = quinn::congestion::BbrConfig::default();
-            transport.congestion_controller_factory(Arc::new(bbr));
+        match self.congestion {
+            // quinn's own choice.
+            Congestion::Cubic => {}
+            Congestion::Bbr => {
+                let bbr = quinn::congestion::BbrConfig::default();
+                transport.congestion_controller_factory(Arc::new(bbr));
+            }
+            Congestion::NewReno => {
+                let new_reno = quinn::congestion::NewRenoConfig::default();
+                transport.congestion_controller_factory(Arc::new(new_reno));
+            }
         }
         Arc::new(transport)
     }

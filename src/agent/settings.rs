@@ -1,0 +1,157 @@
+//! The configuration, as each room wants it.
+
+use std::time::Duration;
+
+use crate::batch::{Channel, Topic};
+use crate::buffer;
+use crate::config::agent::{self as config, Config};
+use crate::mqtt::{Bytes, ClientSettings, QoS, Will};
+use crate::mysql::auth::Password;
+use crate::mysql::channel::Address;
+use crate::mysql::connection::Endpoint;
+use crate::mysql::tls::TlsMode;
+use crate::source::{self, FilesSettings, LiveSettings, OnUnknownNames, Origin, Start};
+use crate::transport::{
+    ClientTls, Congestion, EndpointAddress, IdentityFiles, QuicSettings, Scheme, TransportError,
+};
+use crate::uplink;
+
+use super::link::Dial;
+use super::pump;
+use super::reader::Cut;
+
+/// How long the collector may owe an answer: it must exceed what the slowest link needs for a batch.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A collector that acknowledges nothing for so long gets everything again.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// The longest packet that is accepted from the collector: acknowledgements and commands are short.
+const PACKET_BYTES_MAX: u32 = 64 * 1024;
+/// The largest event that the servers send: `max_allowed_packet`'s limit and the header.
+const EVENT_BYTES_MAX: u32 = (1 << 30) + 1024;
+
+pub(super) fn buffer(config: &Config, boot_id: String) -> buffer::Settings {
+    buffer::Settings {
+        bytes_max: config.buffer.bytes_max,
+        durability: match config.buffer.durability {
+            config::Durability::Normal => buffer::Durability::Normal,
+            config::Durability::Strict => buffer::Durability::Strict,
+        },
+        boot_id,
+    }
+}
+
+pub(super) fn cut(config: &Config) -> Cut {
+    Cut {
+        bytes_max: usize::try_from(config.batch.bytes_max).unwrap_or(usize::MAX),
+        rows_max: config.batch.rows_max,
+        age_max: config.batch.age_max,
+        level: level(config),
+    }
+}
+
+fn level(config: &Config) -> i32 {
+    i32::try_from(config.batch.zstd_level).unwrap_or(1)
+}
+
+pub(super) fn pump(config: &Config) -> pump::Settings {
+    let uplink = &config.uplink;
+    let status = Topic { tenant: &config.tenant, agent: &config.agent, channel: Channel::Status };
+    let offline = serde_json::json!({ "agent": config.agent, "link": { "state": "off" } });
+    let keep_alive_s = u16::try_from(uplink.keep_alive.as_secs()).unwrap_or(u16::MAX);
+    pump::Settings {
+        agent: config.agent.clone(),
+        tenant: config.tenant.clone(),
+        session: ClientSettings {
+            client_id: config.agent.clone(),
+            keep_alive_s: keep_alive_s.max(1),
+            session_expiry_s: 0,
+            clean_start: true,
+            will: Some(Will {
+                topic: status.to_string(),
+                payload: Bytes::from(offline.to_string()),
+                qos: QoS::AtMostOnce,
+                retain: true,
+            }),
+            login: None,
+            receive_maximum: 16,
+            packet_bytes_max: PACKET_BYTES_MAX,
+            patience: PATIENCE,
+        },
+        uplink: uplink::Settings {
+            window_bytes: usize::try_from(uplink.window_bytes).unwrap_or(usize::MAX),
+            window_batches: uplink.window_packets.into(),
+            silence_max: SILENCE_MAX,
+        },
+        level: level(config),
+    }
+}
+
+pub(super) fn dial(config: &Config) -> Result<Dial, TransportError> {
+    let uplink = &config.uplink;
+    let identity = IdentityFiles { chain: &uplink.certificate, key: &uplink.key };
+    Ok(Dial {
+        endpoint: EndpointAddress {
+            scheme: Scheme::Quic,
+            host: uplink.host.clone(),
+            port: uplink.port,
+            server_name: Some(uplink.server_name.clone()),
+        },
+        tls: ClientTls::load(&uplink.ca, Some(identity))?,
+        quic: QuicSettings {
+            idle_timeout: uplink.idle_timeout,
+            keep_alive: uplink.keep_alive,
+            congestion: match uplink.congestion {
+                config::Congestion::Cubic => Congestion::Cubic,
+                config::Congestion::Bbr => Congestion::Bbr,
+                config::Congestion::NewReno => Congestion::NewReno,
+            },
+            ..QuicSettings::default()
+        },
+        timeout: uplink.dial_timeout,
+    })
+}
+
+pub(super) fn source(config: &Config) -> Result<source::Settings, String> {
+    let (origin, start) = match &config.source {
+        config::Source::Live(live) => (Origin::Live(self::live(live)?), start(live.start)),
+        config::Source::Files(files) => {
+            let path = files.index.clone().unwrap_or_else(|| files.path.clone());
+            let files = FilesSettings { path, follow: files.follow, identity: None };
+            (Origin::Files { files, names: None }, Start::Earliest)
+        }
+    };
+    Ok(source::Settings {
+        origin,
+        start,
+        on_unknown_names: match config.on_unknown_names {
+            config::UnknownNames::Stop => OnUnknownNames::Stop,
+            config::UnknownNames::Number => OnUnknownNames::Number,
+        },
+        event_bytes_max: EVENT_BYTES_MAX,
+    })
+}
+
+fn start(start: config::Start) -> Start {
+    match start {
+        config::Start::Earliest => Start::Earliest,
+        config::Start::Latest => Start::Latest,
+    }
+}
+
+fn live(live: &config::Live) -> Result<LiveSettings, String> {
+    let address = match &live.address {
+        config::Address::Tcp { host, port } => Address::Tcp { host: host.clone(), port: *port },
+        config::Address::Socket(path) => Address::Unix(path.clone()),
+    };
+    let secret = live.password.read().map_err(|error| error.to_string())?;
+    let password = Password::new(secret.expose().as_bytes());
+    let mut endpoint = Endpoint::new(address, live.user.clone(), password);
+    let ca = || live.ca.as_deref().ok_or_else(|| "source.ca is missing".to_owned());
+    endpoint.tls = match live.tls {
+        config::Tls::Disabled => TlsMode::Disabled,
+        config::Tls::Required => TlsMode::required(ca()?, None).map_err(|e| e.to_string())?,
+        config::Tls::VerifyCa => TlsMode::verify_ca(ca()?, None).map_err(|e| e.to_string())?,
+    };
+    endpoint.allow_public_key_retrieval = live.allow_public_key_retrieval.then_some(true);
+    Ok(LiveSettings { endpoint, server_id: live.server_id, heartbeat: live.heartbeat })
+}
