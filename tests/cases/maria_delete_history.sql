@@ -1,4 +1,4 @@
--- DELETE HISTORY, which is logged as a statement whatever the format.
+-- DELETE HISTORY of a versioned table.
 --@ only mariadb1011 mariadb118
 create database dh;
 create table dh.t (id int primary key, v varchar(10)) with system versioning;
