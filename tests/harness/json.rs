@@ -1,8 +1,8 @@
-//! JSON whose objects keep their order: the order of a row's columns is part of what is examined.
+//! JSON whose objects keep their order and whose numbers keep their last bit: both are part of what is
+//! examined, and the usual readers keep neither.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use std::iter::Peekable;
+use std::str::CharIndices;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json {
@@ -18,7 +18,9 @@ pub enum Json {
 impl Json {
     /// Panics on text that is not JSON.
     pub fn parse(text: &str) -> Self {
-        serde_json::from_str(text).unwrap_or_else(|error| panic!("not JSON: {error}: {text}"))
+        let mut reader = Reader { text, chars: text.char_indices().peekable() };
+        let json = reader.value().filter(|_| reader.next_word().is_none());
+        json.unwrap_or_else(|| panic!("not JSON: {text}"))
     }
 
     /// A member of an object.
@@ -49,58 +51,117 @@ impl Json {
     }
 }
 
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyJson)
-    }
+/// Reads one text; every step is `None` where it is not JSON.
+struct Reader<'a> {
+    text: &'a str,
+    chars: Peekable<CharIndices<'a>>,
 }
 
-struct AnyJson;
-
-impl<'de> Visitor<'de> for AnyJson {
-    type Value = Json;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
+impl Reader<'_> {
+    /// The next character that is no white space, which stays.
+    fn next_word(&mut self) -> Option<char> {
+        while self.chars.next_if(|(_, c)| " \n\r\t".contains(*c)).is_some() {}
+        self.chars.peek().map(|(_, c)| *c)
     }
 
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Null)
+    fn take(&mut self, wanted: char) -> Option<()> {
+        self.next_word();
+        self.chars.next_if(|(_, c)| *c == wanted).map(drop)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
-        Ok(Json::Bool(value))
+    fn value(&mut self) -> Option<Json> {
+        match self.next_word()? {
+            '{' => self.object(),
+            '[' => self.list(),
+            '"' => self.string().map(Json::Text),
+            _ => self.plain(),
+        }
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
-        Ok(Json::Whole(value.into()))
+    fn object(&mut self) -> Option<Json> {
+        self.take('{')?;
+        let mut members = Vec::new();
+        while self.next_word()? != '}' {
+            if !members.is_empty() {
+                self.take(',')?;
+                self.next_word();
+            }
+            let name = self.string()?;
+            self.take(':')?;
+            members.push((name, self.value()?));
+        }
+        self.take('}')?;
+        Some(Json::Object(members))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
-        Ok(Json::Whole(value.into()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
-        Ok(Json::Real(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
-        Ok(Json::Text(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+    fn list(&mut self) -> Option<Json> {
+        self.take('[')?;
         let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
+        while self.next_word()? != ']' {
+            if !list.is_empty() {
+                self.take(',')?;
+            }
+            list.push(self.value()?);
         }
-        Ok(Json::List(list))
+        self.take(']')?;
+        Some(Json::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
-        let mut object = Vec::new();
-        while let Some(member) = members.next_entry()? {
-            object.push(member);
+    fn string(&mut self) -> Option<String> {
+        self.take('"')?;
+        let mut text = String::new();
+        loop {
+            match self.chars.next()?.1 {
+                '"' => return Some(text),
+                '\\' => text.push(self.escape()?),
+                '\0'..' ' => return None,
+                c => text.push(c),
+            }
         }
-        Ok(Json::Object(object))
+    }
+
+    fn escape(&mut self) -> Option<char> {
+        Some(match self.chars.next()?.1 {
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'u' => match self.unit()? {
+                // A character beyond 16 bits is two units.
+                high @ 0xd800..0xdc00 => {
+                    self.chars.next_if(|(_, c)| *c == '\\')?;
+                    self.chars.next_if(|(_, c)| *c == 'u')?;
+                    let low = self.unit()?.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
+                    char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + low)?
+                }
+                unit => char::from_u32(unit)?,
+            },
+            c @ ('"' | '\\' | '/') => c,
+            _ => return None,
+        })
+    }
+
+    fn unit(&mut self) -> Option<u32> {
+        (0..4).try_fold(0, |unit, _| Some(unit << 4 | self.chars.next()?.1.to_digit(16)?))
+    }
+
+    /// A number or one of the three words.
+    fn plain(&mut self) -> Option<Json> {
+        let start = self.chars.peek()?.0;
+        let part = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+        while self.chars.next_if(|(_, c)| part(*c)).is_some() {}
+        let end = self.chars.peek().map_or(self.text.len(), |(at, _)| *at);
+        match &self.text[start..end] {
+            "null" => Some(Json::Null),
+            "true" => Some(Json::Bool(true)),
+            "false" => Some(Json::Bool(false)),
+            number if !number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => None,
+            number if number.contains(['.', 'e', 'E']) => number.parse().ok().map(Json::Real),
+            number => match number.parse() {
+                Ok(whole) => Some(Json::Whole(whole)),
+                Err(_) => number.parse().ok().map(Json::Real),
+            },
+        }
     }
 }
