@@ -1,0 +1,43 @@
+-- The same with gtid_mode=OFF: anonymous GTID events, engines mixed in a transaction, ROLLBACK query events.
+--@ only mysql
+--@ gtid off
+create database sp;
+use sp;
+create table i (id int primary key, v varchar(20)) engine=innodb;
+create table m (id int primary key, v varchar(20)) engine=myisam;
+begin;
+insert into i values (1,'kept');
+savepoint a;
+insert into i values (2,'undone');
+rollback to savepoint a;
+insert into i values (3,'kept');
+savepoint b;
+release savepoint b;
+commit;
+begin;
+insert into i values (10,'rolled back');
+rollback;
+insert into m values (1,'auto');
+set gtid_next='AUTOMATIC';
+begin;
+insert into i values (20,'x');
+insert into m values (20,'stays');
+savepoint s1;
+insert into m values (21,'stays');
+insert into i values (21,'y');
+rollback to savepoint s1;
+commit;
+begin;
+insert into m values (30,'stays');
+insert into i values (30,'gone');
+rollback;
+begin;
+insert into i values (40,'gone');
+insert into m select id+100, v from m;
+rollback;
+update m set v='upd';
+delete from m where id<5;
+begin;
+insert into i values (50,'a');
+insert into m values (50,'b');
+rollback;

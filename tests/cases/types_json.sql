@@ -1,0 +1,103 @@
+-- JSON: every scalar, deep, wide and large documents.
+create database types_json character set utf8mb4;
+create table types_json.j (id int primary key auto_increment, j json, note varchar(60));
+insert into types_json.j(j,note) values ('null','null');
+insert into types_json.j(j,note) values ('true','true');
+insert into types_json.j(j,note) values ('false','false');
+insert into types_json.j(j,note) values ('0','0');
+insert into types_json.j(j,note) values ('-1','-1');
+insert into types_json.j(j,note) values ('32767','32767');
+insert into types_json.j(j,note) values ('-32768','-32768');
+insert into types_json.j(j,note) values ('32768','32768');
+insert into types_json.j(j,note) values ('-32769','-32769');
+insert into types_json.j(j,note) values ('2147483647','2147483647');
+insert into types_json.j(j,note) values ('2147483648','2147483648');
+insert into types_json.j(j,note) values ('-2147483648','-2147483648');
+insert into types_json.j(j,note) values ('-2147483649','-2147483649');
+insert into types_json.j(j,note) values ('9223372036854775807','9223372036854775807');
+insert into types_json.j(j,note) values ('-9223372036854775808','-9223372036854775808');
+insert into types_json.j(j,note) values ('18446744073709551615','18446744073709551615');
+insert into types_json.j(j,note) values ('9223372036854775808','9223372036854775808');
+insert into types_json.j(j,note) values ('0.0','0.0');
+insert into types_json.j(j,note) values ('-0.0','-0.0');
+insert into types_json.j(j,note) values ('1.5','1.5');
+insert into types_json.j(j,note) values ('1e308','1e308');
+insert into types_json.j(j,note) values ('-1e-308','-1e-308');
+insert into types_json.j(j,note) values ('3.141592653589793','3.141592653589793');
+insert into types_json.j(j,note) values ('1e22','1e22');
+insert into types_json.j(j,note) values ('"s"','"s"');
+insert into types_json.j(j,note) values ('""','""');
+insert into types_json.j(j,note) values ('"é日😀"','"é日😀"');
+insert into types_json.j(j,note) values ('"\\u0000\\n\\t\\"\\\\"','"\\u0000\\n\\t\\"\\\\"');
+insert into types_json.j(j,note) values ('[]','[]');
+insert into types_json.j(j,note) values ('{}','{}');
+insert into types_json.j(j,note) values ('[[]]','[[]]');
+insert into types_json.j(j,note) values ('[{}]','[{}]');
+insert into types_json.j(j,note) values ('{"a":null}','{"a":null}');
+insert into types_json.j(j,note) values ('{"":""}','{"":""}');
+insert into types_json.j(j,note) values ('{"a":1,"b":[1,2,{"c":"d"}],"e":{"f":{"g":[true,false,null]}}}','{"a":1,"b":[1,2,{"c":"d"}],"e":{"f":{"g":[true,fal');
+insert into types_json.j(j,note) values ('{"b":1,"a":2,"aa":3,"c":4,"ab":5}','{"b":1,"a":2,"aa":3,"c":4,"ab":5}');
+insert into types_json.j(j,note) values ('{"k":1,"k":2}','{"k":1,"k":2}');
+insert into types_json.j(j,note) values ('[1,"2",3.5,null,true,[4],{"x":5}]','[1,"2",3.5,null,true,[4],{"x":5}]');
+insert into types_json.j(j,note) values ('[65535,65536,-32768,4294967295,4294967296]','[65535,65536,-32768,4294967295,4294967296]');
+insert into types_json.j(j,note) values ('{"日本":"値","é":"😀"}','{"日本":"値","é":"😀"}');
+insert into types_json.j(j,note) values ('1.0','1.0');
+insert into types_json.j(j,note) values ('100','100');
+insert into types_json.j(j,note) values ('123456789012345678901234567890','123456789012345678901234567890');
+insert into types_json.j(j,note) values ('0.1','0.1');
+insert into types_json.j(j,note) values ('1e15','1e15');
+insert into types_json.j(j,note) values ('12345678901234567','12345678901234567');
+insert into types_json.j(j,note) values ('0.30000000000000004','0.30000000000000004');
+insert into types_json.j(j,note) values (null,'SQL NULL');
+insert into types_json.j(j,note) values (json_quote(repeat('x',127)),'string of 127');
+insert into types_json.j(j,note) values (json_quote(repeat('x',128)),'string of 128');
+insert into types_json.j(j,note) values (json_quote(repeat('x',255)),'string of 255');
+insert into types_json.j(j,note) values (json_quote(repeat('x',256)),'string of 256');
+insert into types_json.j(j,note) values (json_quote(repeat('x',16383)),'string of 16383');
+insert into types_json.j(j,note) values (json_quote(repeat('x',16384)),'string of 16384');
+insert into types_json.j(j,note) values (json_quote(repeat('x',65535)),'string of 65535');
+insert into types_json.j(j,note) values (json_quote(repeat('x',65536)),'string of 65536');
+insert into types_json.j(j,note) values (json_object('k',repeat('y',70000),'n',1),'large object >64KB');
+--@ on mysql
+insert into types_json.j(j,note) values (concat(repeat('[',99),'1',repeat(']',99)),'deep');
+insert into types_json.j(j,note) values (concat(repeat('{"a":',90),'{}',repeat('}',90)),'deep objects');
+--@ on mariadb1011 mariadb118
+insert into types_json.j(j,note) values (concat(repeat('[',30),'1',repeat(']',30)),'deep');
+insert into types_json.j(j,note) values (concat(repeat('{"a":',30),'{}',repeat('}',30)),'deep objects');
+--@ on all
+insert into types_json.j(j,note) with recursive n(i) as (select 0 union all select i+1 from n where i<2999) select json_objectagg(concat('key',lpad(i,5,'0')), json_object('i',i,'s',repeat('v',i%40),'f',i/7,'a',json_array(i,i*2,null))), '3000 keys, >64KB' from n;
+insert into types_json.j(j,note) with recursive n(i) as (select 0 union all select i+1 from n where i<69999) select concat('[',group_concat(i order by i),']'), '70000 ints' from n;
+insert into types_json.j(j,note) with recursive n(i) as (select 0 union all select i+1 from n where i<19999) select concat('[',group_concat(i%1000 order by i),']'), '20000 int16s (small array limit)' from n;
+--@ on mysql
+insert into types_json.j(j,note) values (json_object(repeat('k',65535),1),'long key');
+--@ on mariadb1011 mariadb118
+insert into types_json.j(j,note) values (json_object(repeat('k',60000),1),'long key');
+--@ on all
+insert into types_json.j(j,note) values (json_object('nested',json_object('big',repeat('z',66000),'small',json_array(1,2))),'small in large');
+--@ on mysql
+insert into types_json.j(j,note) values (cast(cast('12345.6789' as decimal(10,4)) as json),'cast(cast(''12345.6789'' as decimal(10,4)) as json)');
+insert into types_json.j(j,note) values (cast(cast('-0.001' as decimal(10,3)) as json),'cast(cast(''-0.001'' as decimal(10,3)) as json)');
+insert into types_json.j(j,note) values (cast(cast('99999999999999999999999999999999999.999999999999999999999999999999' as decimal(65,30)) as json),'cast(cast(''99999999999999999999999999999999999.9999999999999');
+insert into types_json.j(j,note) values (cast(cast(0 as decimal(5,2)) as json),'cast(cast(0 as decimal(5,2)) as json)');
+insert into types_json.j(j,note) values (cast(cast('2024-02-29 12:34:56.789012' as datetime(6)) as json),'cast(cast(''2024-02-29 12:34:56.789012'' as datetime(6)) as js');
+insert into types_json.j(j,note) values (cast(cast('1000-01-01 00:00:00' as datetime) as json),'cast(cast(''1000-01-01 00:00:00'' as datetime) as json)');
+insert into types_json.j(j,note) values (cast(date'2024-02-29' as json),'cast(date''2024-02-29'' as json)');
+insert into types_json.j(j,note) values (cast(time'-838:59:59' as json),'cast(time''-838:59:59'' as json)');
+insert into types_json.j(j,note) values (cast(time'12:34:56.000001' as json),'cast(time''12:34:56.000001'' as json)');
+insert into types_json.j(j,note) values (cast(cast('00:00:00' as time) as json),'cast(cast(''00:00:00'' as time) as json)');
+insert into types_json.j(j,note) values (json_object('t',timestamp'2024-01-01 00:00:00.5','d',date'9999-12-31','dec',1.10,'i',1),'json_object(''t'',timestamp''2024-01-01 00:00:00.5'',''d'',date''99');
+insert into types_json.j(j,note) values (json_array(now(6) is not null, 1.5, 1.50, 1e0),'json_array(now(6) is not null, 1.5, 1.50, 1e0)');
+insert into types_json.j(j,note) values (cast(x'cafebabe' as json),'cast(x''cafebabe'' as json)');
+insert into types_json.j(j,note) values (json_object('blob',x'00ff','bit',b'101'),'json_object(''blob'',x''00ff'',''bit'',b''101'')');
+insert into types_json.j(j,note) values (cast(b'1010' as json),'cast(b''1010'' as json)');
+insert into types_json.j(j,note) values (json_array(cast(2024 as year)),'json_array(cast(2024 as year))');
+insert into types_json.j(j,note) values (cast(st_geomfromtext('POINT(1 2)') as json),'cast(st_geomfromtext(''POINT(1 2)'') as json)');
+insert into types_json.j(j,note) values (json_object('u',cast(18446744073709551615 as unsigned),'s',cast(-5 as signed)),'json_object(''u'',cast(18446744073709551615 as unsigned),''s'',c');
+insert into types_json.j(j,note) values (json_array(uuid_to_bin('6ccd780c-baba-1026-9564-5b8c656024db')),'json_array(uuid_to_bin(''6ccd780c-baba-1026-9564-5b8c656024db');
+insert into types_json.j(j,note) values (json_object('f',cast(1.1 as float),'d',cast(1.1 as double)),'json_object(''f'',cast(1.1 as float),''d'',cast(1.1 as double))');
+--@ on all
+update types_json.j set j=json_set(j,'$.a',42) where note like '{%' and id<60;
+delete from types_json.j where note='string of 127';
+create table types_json.multi (id int primary key, a json, b json not null, c json);
+insert into types_json.multi values (1,'{"x":1}','[]',null),(2,null,'{}','"q"');
+update types_json.multi set a=null, c='[1]' where id=1;

@@ -1,0 +1,138 @@
+//! The decoder against the servers' own: every case of `tests/cases/` runs on a real server, whose
+//! binlogs `rivulet decode` must then read as the server's decoder and SELECT do, or refuse with a
+//! clear error.
+//!
+//! ```text
+//!   case ──► server ──binlog──► rivulet decode ──lines──┐
+//!              │ │                                      ├─ equal, row by row, value by value
+//!              │ └──► mysqlbinlog -vv ──────────────────┤
+//!              └──► SELECT ─────────────────────────────┘ equal, in the end
+//! ```
+
+#![allow(unreachable_pub)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod expected;
+mod generated;
+mod reference;
+mod scan;
+mod script;
+mod verdict;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+
+use expected::Expected;
+use harness::server::{Flavour, Server};
+use script::Script;
+
+/// As many cases as must be right when all servers take part.
+const RIGHT_MIN: usize = 60;
+
+#[test]
+fn every_case_is_read_right_or_refused_clearly() {
+    let flavours = Flavour::chosen();
+    let results = thread::scope(|scope| {
+        let run = |flavour: &Flavour| (*flavour, *flavour);
+        let threads: Vec<_> = flavours
+            .iter()
+            .map(run)
+            .map(|(flavour, it)| (flavour, scope.spawn(move || examine(it))))
+            .collect();
+        let join = |(flavour, thread): (Flavour, thread::ScopedJoinHandle<'_, Vec<Outcome>>)| {
+            (flavour, thread.join().unwrap_or_else(|_| panic!("{flavour}: no exam took place")))
+        };
+        threads.into_iter().map(join).collect::<Vec<_>>()
+    });
+    let names: Vec<_> = flavours.iter().map(|flavour| flavour.name()).collect();
+    println!("servers: {}", names.join(" "));
+    let (mut all_right, mut wrong) = (0, 0);
+    for (flavour, outcomes) in &results {
+        let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|it| wanted(it)).count();
+        let right = count(|it| it.right() && !matches!(it.expected, Expected::Refused(_)));
+        let refused = count(|it| it.right() && matches!(it.expected, Expected::Refused(_)));
+        println!("{flavour}: {right} right, {refused} refused with the right error");
+        for outcome in outcomes {
+            println!("  {flavour} {outcome}");
+        }
+        all_right += right;
+        wrong += outcomes.len() - right - refused;
+        let counts = expected::counts(*flavour);
+        if (right, refused) != counts && std::env::var_os("CASES").is_none() {
+            println!("{flavour}: {} right and {} refused were expected", counts.0, counts.1);
+            wrong += 1;
+        }
+    }
+    assert_eq!(wrong, 0, "see above");
+    if flavours.len() == Flavour::ALL.len() && std::env::var_os("CASES").is_none() {
+        assert!(all_right >= RIGHT_MIN, "{all_right} right, {RIGHT_MIN} are promised");
+    }
+}
+
+/// What came of one case.
+struct Outcome {
+    case: String,
+    expected: Expected,
+    result: Result<String, String>,
+}
+
+impl Outcome {
+    fn right(&self) -> bool {
+        self.result.is_ok()
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.result {
+            Ok(said) => write!(f, "{}: {said}", self.case),
+            Err(said) => write!(f, "{}: WRONG ({:?}): {said}", self.case, self.expected),
+        }
+    }
+}
+
+/// All cases of one flavour, or those that `CASES` names.
+fn examine(flavour: Flavour) -> Vec<Outcome> {
+    let chosen = std::env::var("CASES").ok();
+    let chosen = |name: &str| {
+        chosen.as_deref().is_none_or(|names| names.split_whitespace().any(|it| it == name))
+    };
+    let server = Server::start(flavour, &[]);
+    let scripts = script::all(flavour);
+    scripts.iter().filter(|it| chosen(&it.name)).map(|it| case(&server, it)).collect()
+}
+
+fn case(server: &Server, script: &Script) -> Outcome {
+    let expected = expected::of(server.flavour, &script.name);
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        prepare(server, script);
+        script.run(server);
+        verdict::of(server, script, expected)
+    }));
+    let result = result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        Err(text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned())
+    });
+    Outcome { case: script.name.clone(), expected, result }
+}
+
+/// An empty server whose first binlog begins.
+fn prepare(server: &Server, script: &Script) {
+    server.sql("set sql_log_bin=0");
+    server.sql("set foreign_key_checks=0");
+    let system = ["mysql", "information_schema", "performance_schema", "sys"];
+    for row in server.sql("show databases") {
+        if !system.contains(&row[0].as_str()) {
+            server.sql(&format!("drop database {}", harness::tables::backquoted(&row[0])));
+        }
+    }
+    let default = if server.flavour.is_mysql() { "MINIMAL" } else { "NO_LOG" };
+    let metadata = if script.metadata_full { "FULL" } else { default };
+    server.sql(&format!("set global binlog_row_metadata={metadata}"));
+    for name in ["data.csv"] {
+        let _ = std::fs::remove_file(server.folder().join(name));
+    }
+    server.reset_logs();
+}

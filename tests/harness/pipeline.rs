@@ -1,0 +1,190 @@
+//! The whole way from a server to a file: keys, collector and agent in one temporary folder.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::process::{COLLECTOR, Process, RIVULET, run};
+use super::server::{Server, free_port};
+
+/// The agent's name.
+pub const AGENT: &str = "edge-1";
+
+/// Both ends with their keys and configurations. Dropping it ends both and removes everything.
+pub struct Pipeline {
+    folder: tempfile::TempDir,
+    agent: Option<Process>,
+    collector: Option<Process>,
+}
+
+impl Pipeline {
+    /// Makes keys and configurations; nothing runs yet. `buffer_bytes_max` is the agent's.
+    pub fn new(server: &Server, buffer_bytes_max: &str) -> Self {
+        let pipeline = Self::empty();
+        let source = pipeline.live_source(server);
+        pipeline.configure(&source, buffer_bytes_max);
+        pipeline
+    }
+
+    /// The same with a binlog file as the agent's source.
+    pub fn of_file(file: &Path) -> Self {
+        let pipeline = Self::empty();
+        pipeline.configure(&format!("kind = \"files\"\npath = {file:?}\nfollow = true\n"), "64MiB");
+        pipeline
+    }
+
+    fn empty() -> Self {
+        let folder = tempfile::Builder::new().prefix("rivulet-exam-").tempdir();
+        let pipeline =
+            Self { folder: folder.expect("a temporary folder"), agent: None, collector: None };
+        for private in ["agent", "collector", "changes"] {
+            let path = pipeline.path(private);
+            fs::create_dir(&path).expect("a new folder");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("it is ours");
+        }
+        pipeline.make_keys();
+        pipeline
+    }
+
+    fn configure(&self, source: &str, buffer_bytes_max: &str) {
+        let port = free_port();
+        let agent = self.agent_config(source, port, buffer_bytes_max);
+        fs::write(self.path("agent.toml"), agent).expect("a writable folder");
+        let collector = self.collector_config(port);
+        fs::write(self.path("collector.toml"), collector).expect("a writable folder");
+    }
+
+    /// A path in the pipeline's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn make_keys(&self) {
+        let pki = self.path("pki");
+        let pki = pki.to_str().expect("a UTF-8 path");
+        let wanted: [&[&str]; 3] =
+            [&["init"], &["collector", "localhost", "127.0.0.1"], &["agent", AGENT]];
+        for words in wanted {
+            let all = [&["pki"], words, &["--dir", pki]].concat();
+            let output = run(COLLECTOR, &all);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{all:?}: {}: {said}", output.status);
+        }
+    }
+
+    fn live_source(&self, server: &Server) -> String {
+        let (user, password) = server.replica_user();
+        let secret = self.path("password");
+        fs::write(&secret, password).expect("a writable folder");
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        let port = server.port;
+        let key_retrieval =
+            if server.flavour.is_mysql() { "allow_public_key_retrieval = true\n" } else { "" };
+        format!(
+            "host = \"127.0.0.1\"\n\
+             port = {port}\n\
+             user = \"{user}\"\n\
+             password_file = {secret:?}\n\
+             tls = \"disabled\"\n\
+             {key_retrieval}"
+        )
+    }
+
+    fn agent_config(&self, source: &str, port: u16, buffer_bytes_max: &str) -> String {
+        let pki = self.path("pki");
+        format!(
+            "agent = \"{AGENT}\"\n\
+             state_dir = {state:?}\n\
+             [source]\n\
+             {source}\
+             [buffer]\n\
+             bytes_max = \"{buffer_bytes_max}\"\n\
+             [uplink]\n\
+             endpoint = \"quic://127.0.0.1:{port}\"\n\
+             server_name = \"localhost\"\n\
+             ca = {ca:?}\n\
+             certificate = {certificate:?}\n\
+             key = {key:?}\n",
+            state = self.path("agent"),
+            ca = pki.join("ca.pem"),
+            certificate = pki.join(format!("agents/{AGENT}.pem")),
+            key = pki.join(format!("agents/{AGENT}.key")),
+        )
+    }
+
+    fn collector_config(&self, port: u16) -> String {
+        let pki = self.path("pki");
+        format!(
+            "data_dir = {data:?}\n\
+             [listen]\n\
+             quic = \"127.0.0.1:{port}\"\n\
+             ca = {ca:?}\n\
+             certificate = {certificate:?}\n\
+             key = {key:?}\n\
+             [[sink]]\n\
+             name = \"changes\"\n\
+             kind = \"file\"\n\
+             directory = {changes:?}\n",
+            data = self.path("collector"),
+            ca = pki.join("ca.pem"),
+            certificate = pki.join("collector.pem"),
+            key = pki.join("collector.key"),
+            changes = self.path("changes"),
+        )
+    }
+
+    pub fn start_agent(&mut self) {
+        let config = self.path("agent.toml");
+        let arguments = ["agent", "--config", config.to_str().expect("a UTF-8 path")];
+        self.agent = Some(Process::start(RIVULET, &arguments, &self.path("agent.log")));
+    }
+
+    pub fn start_collector(&mut self) {
+        let config = self.path("collector.toml");
+        let arguments = ["serve", "--config", config.to_str().expect("a UTF-8 path")];
+        self.collector = Some(Process::start(COLLECTOR, &arguments, &self.path("collector.log")));
+    }
+
+    /// Panics if it was not started.
+    pub fn agent(&mut self) -> &mut Process {
+        self.agent.as_mut().expect("the agent was started")
+    }
+
+    /// Panics if it was not started.
+    pub fn collector(&mut self) -> &mut Process {
+        self.collector.as_mut().expect("the collector was started")
+    }
+
+    /// All that the file sink has written, oldest first; a line that is not whole is left out.
+    pub fn lines(&self) -> String {
+        let mut text = String::new();
+        for file in sink_files(&self.path("changes")) {
+            let bytes = fs::read(&file).expect("a file of the sink");
+            let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            text.push_str(std::str::from_utf8(&bytes[..whole]).expect("the sink writes UTF-8"));
+        }
+        text
+    }
+
+    /// What both have said last, for an exam that failed.
+    pub fn said(&self) -> String {
+        let said = |process: &Option<Process>| process.as_ref().map(Process::said);
+        let (agent, collector) = (said(&self.agent), said(&self.collector));
+        format!(
+            "agent: {}\ncollector: {}",
+            agent.unwrap_or_default(),
+            collector.unwrap_or_default()
+        )
+    }
+}
+
+/// The sink's files in the order in which they were written: their names sort so.
+pub fn sink_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the sink's folder");
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| path.extension().is_some_and(|it| it == "jsonl" || it == "json"))
+        .collect();
+    files.sort();
+    files
+}
