@@ -238,8 +238,8 @@ fn sorted(json: Json) -> Json {
 /// A float's shortest text that reads back as it.
 ///
 /// SELECT's sum with zero has no negative zero.
-fn real(number: impl ToString) -> String {
-    plain_zero(&number.to_string())
+fn real(number: impl std::fmt::Display) -> String {
+    plain_zero(&format!("{number}"))
 }
 
 /// ZEROFILL is for the eye.

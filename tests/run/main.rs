@@ -11,7 +11,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -152,7 +152,7 @@ fn replay(end: &End) -> ExitCode {
 }
 
 /// Changes in a binlog, as `rivulet decode --stats` counts them.
-fn rows_of(file: &PathBuf) -> u64 {
+fn rows_of(file: &Path) -> u64 {
     let output = run(RIVULET, &["decode", "--stats", file.to_str().expect("a UTF-8 path")]);
     let stats = Json::parse(String::from_utf8_lossy(&output.stdout).trim());
     let tables = stats.at("rows").map(Json::members).unwrap_or_default();
