@@ -45,7 +45,9 @@ pub fn of(flavour: Flavour, case: &str) -> Expected {
         "metadata_full" if !flavour.is_mysql() => {
             RightButTables("the last rows are logged without names")
         }
-        "maria_versioned" | "maria_delete_history" => RightButTables("history is kept in rows that SELECT does not show"),
+        "maria_versioned" | "maria_delete_history" => {
+            RightButTables("history is kept in rows that SELECT does not show")
+        }
         _ => Right,
     }
 }

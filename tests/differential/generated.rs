@@ -13,7 +13,8 @@ const WIDTHS: [usize; 18] =
 const WIDEST: usize = 1016;
 
 fn nulls_many_columns() -> String {
-    let mut sql = "-- NULL bitmaps of tables from 1 to 1017 columns.\ncreate database nulls;\n".to_owned();
+    let mut sql =
+        "-- NULL bitmaps of tables from 1 to 1017 columns.\ncreate database nulls;\n".to_owned();
     for width in WIDTHS {
         let columns = list(width, |i| {
             let kind = if i % 3 == 0 { "varchar(10)" } else { "int" };

@@ -131,8 +131,7 @@ fn prepare(server: &Server, script: &Script) {
     let default = if server.flavour.is_mysql() { "MINIMAL" } else { "NO_LOG" };
     let metadata = if script.metadata_full { "FULL" } else { default };
     server.sql(&format!("set global binlog_row_metadata={metadata}"));
-    for name in ["data.csv"] {
-        let _ = std::fs::remove_file(server.folder().join(name));
-    }
+    // What a case wrote there for LOAD DATA.
+    let _ = std::fs::remove_file(server.folder().join("data.csv"));
     server.reset_logs();
 }

@@ -227,8 +227,10 @@ fn set_bits(text: &str) -> Option<u64> {
 
 fn temporal(word: &str, kind: &str, text: &str, value: &Json) -> Verdict {
     let plain = text.trim_matches('\'');
-    let digits: u32 =
-        kind.split_once('(').and_then(|(_, rest)| rest.trim_end_matches(')').parse().ok()).unwrap_or(0);
+    let digits: u32 = kind
+        .split_once('(')
+        .and_then(|(_, rest)| rest.trim_end_matches(')').parse().ok())
+        .unwrap_or(0);
     let (theirs, ours) = match (word, value) {
         ("TIMESTAMP", Json::Text(ours)) => {
             let ours = ours.trim_end_matches('Z').replace('T', " ");

@@ -75,7 +75,8 @@ fn right(
 
 fn decode(arguments: &[&str], files: &[PathBuf]) -> Output {
     let files = files.iter().map(|file| file.to_str().expect("a UTF-8 path"));
-    let all: Vec<_> = ["decode"].into_iter().chain(arguments.iter().copied()).chain(files).collect();
+    let all: Vec<_> =
+        ["decode"].into_iter().chain(arguments.iter().copied()).chain(files).collect();
     process::run(RIVULET, &all)
 }
 
@@ -169,7 +170,8 @@ fn compare_image(
             Verdict::Equal => compared.equal += 1,
             Verdict::Untold(reason) => *compared.untold.entry(reason).or_default() += 1,
             Verdict::Different => {
-                let theirs = String::from_utf8_lossy(&cell.text).chars().take(150).collect::<String>();
+                let theirs =
+                    String::from_utf8_lossy(&cell.text).chars().take(150).collect::<String>();
                 let ours = format!("{value:?}").chars().take(150).collect::<String>();
                 return Err(format!("{name} is {ours}, by the decoder {theirs} ({})", cell.kind));
             }
@@ -238,11 +240,7 @@ fn compare_stats(stats: &[u8], changes: &[Change], files: &[PathBuf]) -> Result<
 }
 
 /// What the lines make of empty tables is what the server's tables hold.
-fn compare_tables(
-    server: &Server,
-    script: &Script,
-    changes: &[Change],
-) -> Result<usize, String> {
+fn compare_tables(server: &Server, script: &Script, changes: &[Change]) -> Result<usize, String> {
     let tables = Table::all(server);
     let mut replay = Replay::default();
     replay.partial = script.name == "row_images";

@@ -65,8 +65,7 @@ impl Replay {
     /// Applies a line to the table as it is now. An error if it does not fit what was there: a row
     /// inserted twice, or one changed that is not there.
     pub fn apply(&mut self, change: &Change, table: &Table) -> Result<(), String> {
-        let content =
-            self.tables.entry((change.schema.clone(), change.table.clone())).or_default();
+        let content = self.tables.entry((change.schema.clone(), change.table.clone())).or_default();
         let said = |what: String| format!("{}.{}: {what}: {change:?}", table.schema, table.name);
         match change.operation.as_str() {
             "c" | "r" => content.insert(table, row(&change.after, table)?).map_err(said),
@@ -92,11 +91,8 @@ impl Replay {
         let name = (table.schema.clone(), table.name.clone());
         let content = self.tables.get(&name).unwrap_or(&empty);
         let mut ours: Vec<&Row> = content.rows.values().flatten().collect();
-        let wanted: Vec<Row> = table
-            .rows(server)
-            .into_iter()
-            .map(|row| row.into_iter().map(Some).collect())
-            .collect();
+        let wanted: Vec<Row> =
+            table.rows(server).into_iter().map(|row| row.into_iter().map(Some).collect()).collect();
         let mut theirs: Vec<&Row> = wanted.iter().collect();
         ours.sort_unstable();
         theirs.sort_unstable();

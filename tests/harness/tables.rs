@@ -238,8 +238,8 @@ fn sorted(json: Json) -> Json {
 /// A float's shortest text that reads back as it.
 ///
 /// SELECT's sum with zero has no negative zero.
-fn real(number: impl ToString) -> String {
-    plain_zero(&number.to_string())
+fn real(number: impl std::fmt::Display) -> String {
+    plain_zero(&format!("{number}"))
 }
 
 /// ZEROFILL is for the eye.
@@ -314,10 +314,9 @@ pub fn micros_of(text: &str) -> Option<i64> {
     };
     // Days of a year that begins in March, so that a leap day is its last.
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400)
-        + (153 * m + 2) / 5
-        + day
-        - 719_469;
+    let days =
+        365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + day
+            - 719_469;
     (1..=length).contains(&day).then(|| days * 86_400_000_000 + time_micros(clock))
 }
 

@@ -84,9 +84,7 @@ impl Workload {
         self.changes += 1;
         let (customer, cents) = (self.random.u16(..500), self.random.u32(..10_000_000));
         let note = ["null", "'käse für 日本'", "'it''s a \\\\ \\n'", "''"][self.random.usize(..4)];
-        format!(
-            "insert into shop.orders values ({id},{customer},{cents}/100,'new',{note},now(3))"
-        )
+        format!("insert into shop.orders values ({id},{customer},{cents}/100,'new',{note},now(3))")
     }
 
     fn readings(&mut self) -> String {
