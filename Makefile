@@ -1,25 +1,31 @@
 # Rivulet: what can be done here. `make` alone lists it.
 
 CARGO ?= cargo
-CONFIG ?= configs/agent.toml
+# Which real servers the tests use, out of: mysql mariadb1011 mariadb118
+SERVERS ?= mysql mariadb1011 mariadb118
+# `make run` ends by itself after so many row changes or seconds; without either, at Ctrl-C.
+ROWS ?=
+SECONDS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check agent collector bench size
+.PHONY: help run test check sim agent collector bench size
 
 help: ## lists what can be done
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-run: ## runs the agent with CONFIG=configs/agent.toml
-	$(CARGO) run --release --bin rivulet -- agent --config $(CONFIG)
+run: ## shows it at work: server, agent, collector, changes arriving (ROWS=… or SECONDS=… to end by itself)
+	$(CARGO) build --quiet --features collector --bins --example run
+	env ROWS="$(ROWS)" SECONDS="$(SECONDS)" $(CARGO) run --quiet --features collector --example run
 
-test: ## runs all tests
-	$(CARGO) test
-	$(CARGO) test --features collector
+test: ## fetches the servers that the tests need, then runs all tests (KILLS=500, PAUSE_S=60, SERVERS="…")
+	SERVERS="$(SERVERS)" tests/servers.sh fetch all
+	SERVERS="$(SERVERS)" $(CARGO) test --features collector
 
 check: ## formatting, lints and documentation, warnings as errors
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --all-targets --features collector -- -D warnings
+	$(CARGO) clippy -- -D warnings
+	$(CARGO) clippy --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib --features collector
 
 agent: ## builds the edge's program: target/release/rivulet
@@ -31,5 +37,5 @@ collector: ## builds the centre's program: target/release/rivulet-collector
 bench: ## measures what is promised, in units
 	$(CARGO) bench --features collector
 
-size: agent ## tells the agent's size in bytes
+size: agent ## tells the edge program's size in bytes
 	@wc -c < target/release/rivulet
