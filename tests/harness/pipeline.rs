@@ -20,8 +20,15 @@ pub struct Pipeline {
 impl Pipeline {
     /// Makes keys and configurations; nothing runs yet. `buffer_bytes_max` is the agent's.
     pub fn new(server: &Server, buffer_bytes_max: &str) -> Self {
+        let retrieval = "allow_public_key_retrieval = true\n";
+        let key = if server.flavour.is_mysql() { retrieval } else { "" };
+        Self::of_server(server, &format!("tls = \"disabled\"\n{key}"), buffer_bytes_max)
+    }
+
+    /// The same with the lines of the agent's configuration that say how the connection is secured.
+    pub fn of_server(server: &Server, security: &str, buffer_bytes_max: &str) -> Self {
         let pipeline = Self::empty();
-        let source = pipeline.live_source(server);
+        let source = pipeline.live_source(server) + security;
         pipeline.configure(&source, buffer_bytes_max);
         pipeline
     }
@@ -78,15 +85,11 @@ impl Pipeline {
         fs::write(&secret, password).expect("a writable folder");
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("it is ours");
         let port = server.port;
-        let key_retrieval =
-            if server.flavour.is_mysql() { "allow_public_key_retrieval = true\n" } else { "" };
         format!(
             "host = \"127.0.0.1\"\n\
              port = {port}\n\
              user = \"{user}\"\n\
-             password_file = {secret:?}\n\
-             tls = \"disabled\"\n\
-             {key_retrieval}"
+             password_file = {secret:?}\n"
         )
     }
 

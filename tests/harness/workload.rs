@@ -37,6 +37,11 @@ impl Workload {
         Self { session, random, next: 1, orders: Vec::new(), changes: 0, transactions: 0 }
     }
 
+    /// Goes on with a server that was started again.
+    pub fn reconnect(&mut self, server: &Server) {
+        self.session = server.session();
+    }
+
     /// One transaction of one to a few rows. About one in thirty is rolled back and changes nothing.
     pub fn step(&mut self) {
         let mut statements = vec!["begin".to_owned()];
