@@ -163,33 +163,26 @@ impl Feed {
         info!("sink {}: goes on behind entry {cursor} of the log", self.name);
         let mut envelope = Debezium::new(self.options);
         let (mut schemas, mut heard, mut uncommitted) = (Schemas::new(), 0, 0u32);
-        let mut line = Vec::new();
+        let (mut line, mut whole) = (Vec::new(), true);
         loop {
-            let stopping = signals.stop.load(Ordering::Relaxed);
-            match reader.next(cursor)? {
-                Some(entry) => {
-                    let ends = entry.ends;
-                    cursor = entry.number;
-                    self.apply(
-                        &entry,
-                        &reader,
-                        &mut schemas,
-                        &mut envelope,
-                        &mut line,
-                        &mut *sink,
-                    )?;
-                    uncommitted += 1;
-                    if ends && uncommitted >= COMMIT_ENTRIES {
-                        self.commit(cursor, &mut *sink, &mut reader)?;
-                        uncommitted = 0;
-                    }
+            // A backlog waits for the next start; half a transaction is not left behind.
+            let stopping = whole && signals.stop.load(Ordering::Relaxed);
+            let entry = if stopping { None } else { reader.next(cursor)? };
+            if let Some(entry) = entry {
+                (cursor, whole) = (entry.number, entry.ends);
+                self.apply(&entry, &reader, &mut schemas, &mut envelope, &mut line, &mut *sink)?;
+                uncommitted += 1;
+                if !whole || uncommitted < COMMIT_ENTRIES {
+                    continue;
                 }
-                None if uncommitted > 0 => {
-                    self.commit(cursor, &mut *sink, &mut reader)?;
-                    uncommitted = 0;
-                }
-                None if stopping => return Ok(()),
-                None => heard = signals.bell.wait(heard),
+            }
+            if uncommitted > 0 {
+                self.commit(cursor, &mut *sink, &mut reader)?;
+                uncommitted = 0;
+            } else if stopping {
+                return Ok(());
+            } else {
+                heard = signals.bell.wait(heard);
             }
         }
     }
