@@ -25,7 +25,7 @@ use crate::config::agent::{Config, Source};
 use crate::source::Stopper;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::socket::{self, SocketError, StatusSocket};
-use crate::telemetry::status::Status;
+use crate::telemetry::status::{self, Status};
 use crate::transport::TransportError;
 
 use link::End;
@@ -75,8 +75,8 @@ pub fn run(config: &Config, stop: Receiver<&'static str>) -> Result<(), AgentErr
     let (figures, queue, name) = (Arc::clone(&counters), shared.clone(), config.agent.clone());
     let socket = StatusSocket::open(&socket, move || {
         let now = Instant::now();
-        if let Ok(usage) = queue.lock().buffer.usage() {
-            figures.buffer_is(usage.batches, usage.bytes, now);
+        if let Ok(holds) = holds(&queue.lock().buffer) {
+            figures.buffer_is(holds, now);
         }
         figures.status(&name, now)
     })
@@ -135,6 +135,19 @@ fn close(shared: Shared) -> Result<(), AgentError> {
     }
 }
 
+fn holds(buffer: &Buffer) -> Result<status::Buffer, BufferError> {
+    let usage = buffer.usage()?;
+    Ok(status::Buffer {
+        epoch: buffer.epoch(),
+        staged: buffer.staged().0,
+        acknowledged: buffer.acknowledged().0,
+        batches: usage.batches,
+        rows: usage.rows,
+        bytes: usage.bytes,
+        ..status::Buffer::default()
+    })
+}
+
 /// What the buffer of an agent that does not run tells of it.
 ///
 /// # Errors
@@ -150,10 +163,15 @@ pub fn glance(buffer: &Path) -> Result<Status, AgentError> {
     if let Some(checkpoint) = glance.checkpoint {
         status.source.position = checkpoint.position.to_string();
     }
-    status.batches.staged = glance.staged.0;
-    status.batches.acknowledged = glance.acknowledged.0;
-    status.buffer.batches = glance.usage.batches;
-    status.buffer.bytes = glance.usage.bytes;
+    status.buffer = status::Buffer {
+        epoch: glance.epoch,
+        staged: glance.staged.0,
+        acknowledged: glance.acknowledged.0,
+        batches: glance.usage.batches,
+        rows: glance.usage.rows,
+        bytes: glance.usage.bytes,
+        ..status::Buffer::default()
+    };
     Ok(status)
 }
 

@@ -30,7 +30,10 @@ USAGE
       Reads the server's binlog, keeps what the collector does not yet have, and sends it.
       SIGTERM or SIGINT ends it in good order; it goes on where it stood.
   rivulet decode [--format debezium|text] [--stats] FILE…
-      Prints the changes in binlog files, one line each; --stats counts them instead.
+      Prints the committed changes in binlog files, one line each. --stats prints one JSON object per
+      file instead: its events by kind (named as in the servers' sources: TABLE_MAP, WRITE_ROWS_V2,
+      MARIA_GTID, …), its transactions, and its row changes by table.
+      Damage ends a file with exit code 3; everything before it is printed.
   rivulet check --config FILE [--connect]
       Tells all that is wrong with a configuration and with the files that it names.
       --connect also tries to reach the server and to resolve the collector's name.

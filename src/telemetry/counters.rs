@@ -41,8 +41,7 @@ pub struct Counters {
     pub paused: AtomicBool,
     source: Side,
     link: Side,
-    buffer_batches: Counter,
-    buffer_bytes: Counter,
+    buffer: Mutex<Buffer>,
     last_commit_us: AtomicU64,
     lag_ms: AtomicU64,
     position: Mutex<String>,
@@ -93,8 +92,7 @@ impl Counters {
             bytes_compressed: Counter::default(),
             bytes_sent: Counter::default(),
             reconnects: Counter::default(),
-            buffer_batches: Counter::default(),
-            buffer_bytes: Counter::default(),
+            buffer: Mutex::default(),
             buffer_bytes_max: Counter::default(),
             paused: AtomicBool::new(false),
             source: Side::default(),
@@ -121,7 +119,7 @@ impl Counters {
     /// backlog, only an acknowledgement is.
     pub fn link_is(&self, state: State, now: Instant) {
         self.link.state.store(state as u8, Relaxed);
-        if state == State::Connected && self.buffer_batches.value() == 0 {
+        if state == State::Connected && self.buffer.lock().expect(NO_PANIC).batches == 0 {
             self.link_seen(now);
         }
     }
@@ -131,16 +129,16 @@ impl Counters {
         self.link.seen_ms.store(self.since_start_ms(now), Relaxed);
     }
 
-    /// The buffer now holds so many batches, in files of so many bytes.
-    pub fn buffer_is(&self, batches: u64, bytes: u64, now: Instant) {
-        let begins = self.buffer_batches.value() == 0 && batches > 0;
+    /// What the buffer now holds; its limit and the pause are known here.
+    pub fn buffer_is(&self, holds: Buffer, now: Instant) {
+        let mut buffer = self.buffer.lock().expect(NO_PANIC);
+        let begins = buffer.batches == 0 && holds.batches > 0;
         let connected = self.link.state.load(Relaxed) == State::Connected as u8;
         if begins && connected {
             // An idle link owes nothing for the time before it was given something.
             self.link_seen(now);
         }
-        self.buffer_batches.set(batches);
-        self.buffer_bytes.set(bytes);
+        *buffer = holds;
     }
 
     /// A transaction was read to its end.
@@ -196,10 +194,9 @@ impl Counters {
                 bytes_sent: self.bytes_sent.value(),
             },
             buffer: Buffer {
-                batches: self.buffer_batches.value(),
-                bytes: self.buffer_bytes.value(),
                 bytes_max: self.buffer_bytes_max.value(),
                 paused: self.paused.load(Relaxed),
+                ..self.buffer.lock().expect(NO_PANIC).clone()
             },
             link: Link {
                 state: State::of(self.link.state.load(Relaxed)),
@@ -249,12 +246,16 @@ mod tests {
         assert_eq!(counters.status("a", Instant::now()).source.lag_ms, 0);
     }
 
+    fn holds(batches: u64) -> Buffer {
+        Buffer { batches, ..Buffer::default() }
+    }
+
     #[test]
     fn connecting_again_and_again_is_no_progress() {
         let start = Instant::now();
         let counters = Counters::new(start);
         let later = start + Duration::from_secs(75);
-        counters.buffer_is(3, 4096, start);
+        counters.buffer_is(holds(3), start);
         counters.source_is(State::Connected);
         counters.link_is(State::Connected, later);
         let status = counters.status("a", later);
@@ -277,11 +278,11 @@ mod tests {
         counters.link_is(State::Connected, start);
         let given = start + Duration::from_secs(600);
         counters.source_seen(given);
-        counters.buffer_is(1, 4096, given);
+        counters.buffer_is(holds(1), given);
         assert!(counters.status("a", given).healthy);
         let late = given + Duration::from_secs(61);
         counters.source_seen(late);
-        counters.buffer_is(2, 8192, late);
+        counters.buffer_is(holds(2), late);
         assert_eq!(counters.status("a", late).reasons.len(), 1);
     }
 }

@@ -73,8 +73,16 @@ pub struct Batches {
 /// What waits.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
+    /// The epoch of its batches.
+    pub epoch: u64,
+    /// The last batch of the epoch that was staged.
+    pub staged: u64,
+    /// The last batch of the epoch that the collector has on disk.
+    pub acknowledged: u64,
     /// Batches that the collector does not yet have.
     pub batches: u64,
+    /// Row changes in them.
+    pub rows: u64,
     /// Of the buffer's files.
     pub bytes: u64,
     /// Their limit.
@@ -173,8 +181,14 @@ impl fmt::Display for Status {
         let paused = if buffer.paused { "; reading pauses" } else { "" };
         writeln!(
             f,
-            "buffer    {} batches wait, {} of {} bytes{paused}",
-            buffer.batches, buffer.bytes, buffer.bytes_max
+            "buffer    epoch {}: {} staged, {} acknowledged; {} batches, {} rows wait; {} of {} bytes{paused}",
+            buffer.epoch,
+            buffer.staged,
+            buffer.acknowledged,
+            buffer.batches,
+            buffer.rows,
+            buffer.bytes,
+            buffer.bytes_max
         )?;
         let (seen, reconnects) = (Span(link.silent_ms), link.reconnects);
         writeln!(f, "link      {}, heard {seen} ago, {reconnects} reconnects", link.state)
@@ -227,7 +241,16 @@ mod tests {
                 bytes_compressed: 500,
                 bytes_sent: 450,
             },
-            buffer: Buffer { batches: 2, bytes: 4096, bytes_max: 1 << 29, paused: false },
+            buffer: Buffer {
+                epoch: 1,
+                staged: 9,
+                acknowledged: 7,
+                batches: 2,
+                rows: 40,
+                bytes: 4096,
+                bytes_max: 1 << 29,
+                paused: false,
+            },
             link: Link { state: State::Connecting, silent_ms: 75_000, reconnects: 4 },
         }
     }
@@ -251,7 +274,7 @@ read      100 transactions, 200 rows, 400 events
           last commit 2026-11-21T10:35:14.123Z, read 3 ms later
 batches   9 staged, 8 sent, 7 acknowledged
 bytes     6000 raw, 500 compressed, 450 sent
-buffer    2 batches wait, 4096 of 536870912 bytes
+buffer    epoch 1: 9 staged, 7 acknowledged; 2 batches, 40 rows wait; 4096 of 536870912 bytes
 link      connecting, heard 75 s ago, 4 reconnects
 "
         );
