@@ -184,6 +184,10 @@ struct Reader<'a> {
     ties: &'a Ties,
     /// [`Inner::rereads`] when the source was opened.
     rereads: u64,
+    /// Something was staged since the buffer was last asked whether it is full.
+    fuller: bool,
+    /// The counters say that reading goes well.
+    well: bool,
     /// The checkpoint that the buffer has.
     stored: Checkpoint,
     stored_at: Instant,
@@ -211,6 +215,8 @@ impl<'a> Reader<'a> {
             cut,
             ties,
             rereads,
+            fuller: true,
+            well: false,
             stored,
             stored_at: Instant::now(),
             since: None,
@@ -264,6 +270,7 @@ impl<'a> Reader<'a> {
                         // The open transaction does not fit a batch beside the others: they leave
                         // first, then it leaves in parts.
                         overflow(builder, self.ties, self.rereads, &mut self.since, self.cut)?;
+                        self.fuller = true;
                     }
                 }
                 After::Event
@@ -290,8 +297,11 @@ impl<'a> Reader<'a> {
     fn after(&mut self, after: After, now: Instant) -> Result<(), ReadError> {
         if !matches!(after, After::Nothing | After::Dropped(Some(_))) || self.source.is_well() {
             self.ties.counters.source_seen(now);
-            self.ties.counters.source_is(State::Connected);
-            self.ties.counters.stopped_by(None);
+            if !self.well {
+                self.ties.counters.source_is(State::Connected);
+                self.ties.counters.stopped_by(None);
+            }
+            self.well = true;
         }
         match after {
             After::Nothing => {
@@ -308,6 +318,7 @@ impl<'a> Reader<'a> {
                 if let Some(why) = why {
                     warn!("source: reading goes back to the last commit: {why}");
                     self.ties.counters.source_is(State::Connecting);
+                    self.well = false;
                 }
                 if self.builder.parts() > 0 {
                     self.ties.shared.lock().buffer.discard_parts().map_err(ReadError::Buffer)?;
@@ -387,6 +398,7 @@ impl<'a> Reader<'a> {
         }
         let parcels: Vec<_> = sealed.into_iter().map(parcel).collect();
         persist(self.ties, self.rereads, |inner| inner.buffer.commit(&parcels, &checkpoint))?;
+        self.fuller = true;
         if !parcels.is_empty() {
             // The link needs one ring however many batches there are.
             let _ = self.ties.staged.try_send(());
@@ -416,7 +428,8 @@ impl<'a> Reader<'a> {
 
     /// Waits while the buffer is full. The server keeps what is not read.
     fn wait_for_room(&mut self) -> Result<(), ReadError> {
-        if !self.ties.shared.lock().buffer.is_full() {
+        // Only what is staged here fills it, and to ask costs more than a small transaction.
+        if !std::mem::take(&mut self.fuller) || !self.ties.shared.lock().buffer.is_full() {
             return Ok(());
         }
         self.flush()?;
@@ -499,8 +512,10 @@ fn persist(
             if inner.rereads != rereads {
                 return Err(ReadError::Reread);
             }
-            let written = write(&mut inner);
-            (written, inner.buffer.usage().is_ok_and(|usage| usage.batches == 0))
+            match write(&mut inner) {
+                Ok(()) => return Ok(()),
+                error => (error, inner.buffer.usage().is_ok_and(|usage| usage.batches == 0)),
+            }
         };
         match written {
             Ok(()) => return Ok(()),
