@@ -35,7 +35,8 @@ collector: ## builds the centre's program: target/release/rivulet-collector
 	$(CARGO) build --release --features collector --bin rivulet-collector
 
 bench: ## measures what is promised, in units
-	$(CARGO) bench --features collector
+	$(CARGO) build --release --features collector --bins
+	$(CARGO) run --release --features collector --example bench
 
 size: agent ## tells the edge program's size in bytes
 	@wc -c < target/release/rivulet

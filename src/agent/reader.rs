@@ -183,6 +183,8 @@ struct Reader<'a> {
     age_max: Duration,
     /// When the oldest complete transaction of the stager came.
     since: Option<Instant>,
+    /// Whether the figures say that the source is well.
+    well: bool,
 }
 
 /// The way into the buffer, with patience for a disk that fails.
@@ -196,6 +198,8 @@ struct Staging<'a> {
     /// Transactions read since the last commit to the buffer.
     read: u64,
     committed_us: u64,
+    /// Whether something was staged since the buffer was last asked whether it is full.
+    fuller: bool,
 }
 
 impl Store for Staging<'_> {
@@ -208,6 +212,7 @@ impl Store for Staging<'_> {
 
     fn part(&mut self, sealed: Sealed) -> Result<(), ReadError> {
         count(&self.ties.counters, &sealed);
+        self.fuller = true;
         let parcel = parcel(sealed);
         persist(self.ties, self.rereads, |inner| inner.buffer.stage_part(&parcel))
     }
@@ -220,6 +225,7 @@ impl Store for Staging<'_> {
         let parcels: Vec<_> = sealed.into_iter().map(parcel).collect();
         persist(self.ties, self.rereads, |inner| inner.buffer.commit(&parcels, behind))?;
         if !parcels.is_empty() {
+            self.fuller = true;
             // The link needs one ring however many batches there are.
             let _ = self.ties.staged.try_send(());
         }
@@ -255,9 +261,18 @@ impl<'a> Reader<'a> {
         Ok(Self {
             source,
             stager: Stager::new(batch::Settings { level: cut.level }, cut.full),
-            staging: Staging { ties, rereads, stored, stored_at, read: 0, committed_us: 0 },
+            staging: Staging {
+                ties,
+                rereads,
+                stored,
+                stored_at,
+                read: 0,
+                committed_us: 0,
+                fuller: true,
+            },
             age_max: cut.age_max,
             since: None,
+            well: false,
         })
     }
 
@@ -327,8 +342,11 @@ impl<'a> Reader<'a> {
     fn after(&mut self, after: After, now: Instant) -> Result<(), ReadError> {
         if !matches!(after, After::Nothing | After::Dropped(Some(_))) || self.source.is_well() {
             self.staging.ties.counters.source_seen(now);
-            self.staging.ties.counters.source_is(State::Connected);
-            self.staging.ties.counters.stopped_by(None);
+            if !self.well {
+                self.staging.ties.counters.source_is(State::Connected);
+                self.staging.ties.counters.stopped_by(None);
+            }
+            self.well = true;
         }
         match after {
             After::Nothing => {
@@ -345,6 +363,7 @@ impl<'a> Reader<'a> {
                 if let Some(why) = why {
                     warn!("source: reading goes back to the last commit: {why}");
                     self.staging.ties.counters.source_is(State::Connecting);
+                    self.well = false;
                 }
                 self.stager.rollback(&mut self.staging)?;
             }
@@ -358,7 +377,8 @@ impl<'a> Reader<'a> {
             self.flush()?;
         }
         if self.staging.stored_at + POSITION_EVERY <= now
-            || self.staging.stored.position.file.is_empty() {
+            || self.staging.stored.position.file.is_empty()
+        {
             self.store_position()?;
         }
         Ok(())
@@ -415,7 +435,9 @@ impl<'a> Reader<'a> {
 
     /// Waits while the buffer is full. The server keeps what is not read.
     fn wait_for_room(&mut self) -> Result<(), ReadError> {
-        if !self.staging.ties.shared.lock().buffer.is_full() {
+        // Only what is staged here fills it, and to ask costs more than a small transaction.
+        let fuller = std::mem::take(&mut self.staging.fuller);
+        if !fuller || !self.staging.ties.shared.lock().buffer.is_full() {
             return Ok(());
         }
         self.flush()?;

@@ -20,10 +20,12 @@ pub(super) struct Body {
     /// For a part: how many rows of the transaction came in the parts before.
     pub(super) rows_before: u64,
     /// [`TRANSACTION_FIELDS`] packed integer columns of `transactions` values.
+    #[serde(with = "bytes")]
     pub(super) transaction_columns: Vec<u8>,
     /// The order stream's length.
     pub(super) events: u32,
     /// [`EVENT_FIELDS`] packed integer columns of `events` values.
+    #[serde(with = "bytes")]
     pub(super) event_columns: Vec<u8>,
     /// The rows, by table, operation and image shape.
     pub(super) groups: Vec<GroupRecord>,
@@ -39,12 +41,15 @@ pub(super) struct GroupRecord {
     /// How many columns the table has.
     pub(super) columns: u32,
     /// One bit per column: is it in the before image? Empty if there is none.
+    #[serde(with = "bytes")]
     pub(super) before: Vec<u8>,
     /// Likewise for the after image.
+    #[serde(with = "bytes")]
     pub(super) after: Vec<u8>,
     /// Rows.
     pub(super) rows: u32,
     /// The before columns, then the after columns.
+    #[serde(with = "bytes")]
     pub(super) data: Vec<u8>,
 }
 
@@ -53,6 +58,36 @@ pub(super) struct GroupRecord {
 pub(super) enum Origin {
     Mysql { uuid: Uuid, tag: String },
     Mariadb { domain: u32, server: u32 },
+}
+
+/// Bytes at once, not one by one: postcard writes both in the same way.
+mod bytes {
+    use std::fmt;
+
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        from.deserialize_bytes(Bytes)
+    }
+
+    struct Bytes;
+
+    impl Visitor<'_> for Bytes {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+    }
 }
 
 impl Origin {

@@ -4,8 +4,11 @@
 //! a clock: when to seal is the caller's decision. The open transaction can be rolled back, wholly or
 //! to a savepoint, as long as its rows are still here.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+use zstd::bulk::Compressor;
 
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::Table;
@@ -503,9 +506,7 @@ pub(super) fn seal_body(mut meta: Meta, body: &Body, level: i32) -> Result<Seale
     meta.plain_crc = crc32c::crc32c(&plain);
     let packed = match level {
         0 => None,
-        level => {
-            Some(zstd::bulk::compress(&plain, level).map_err(|_| BatchError::Refused("zstd"))?)
-        }
+        level => Some(compress(&plain, level).map_err(|_| BatchError::Refused("zstd"))?),
     };
     // A batch of a row or two is often larger compressed.
     let bytes = match packed.filter(|packed| packed.len() < plain.len()) {
@@ -522,6 +523,19 @@ pub(super) fn seal_body(mut meta: Meta, body: &Body, level: i32) -> Result<Seale
         meta: meta.encode(),
         body: bytes,
     })
+}
+
+fn compress(plain: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+    CONTEXT.with_borrow_mut(|context| {
+        context.set_compression_level(level)?;
+        context.compress(plain)
+    })
+}
+
+thread_local! {
+    /// To set one up takes longer than to compress a small batch.
+    static CONTEXT: RefCell<Compressor<'static>> =
+        RefCell::new(Compressor::new(1).expect("memory for a context"));
 }
 
 /// Packs rows of `N` integers column by column.

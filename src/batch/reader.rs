@@ -1,6 +1,9 @@
 //! A batch's body → changes, in commit order.
 
+use std::cell::RefCell;
 use std::sync::Arc;
+
+use zstd::bulk::Decompressor;
 
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::Table;
@@ -241,7 +244,17 @@ impl Batch {
 /// Decompresses to at most `len` bytes, whatever the frame says of itself.
 fn unpack(body: &[u8], len: usize) -> Result<Vec<u8>, BatchError> {
     // The capacity is what the caller's limit allows; a lying length costs one allocation at most.
-    zstd::bulk::decompress(body, len).map_err(|_| BatchError::Refused("zstd"))
+    let mut plain = Vec::with_capacity(len);
+    CONTEXT
+        .with_borrow_mut(|context| context.decompress_to_buffer(body, &mut plain))
+        .map_err(|_| BatchError::Refused("zstd"))?;
+    Ok(plain)
+}
+
+thread_local! {
+    /// To set one up takes longer than to unpack a small batch.
+    static CONTEXT: RefCell<Decompressor<'static>> =
+        RefCell::new(Decompressor::new().expect("memory for a context"));
 }
 
 /// Reads `N` packed columns of `count` integers as rows.

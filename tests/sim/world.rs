@@ -81,7 +81,8 @@ impl World {
                     mariadb: rng.bool(),
                     unsteady_clock: faults.history_reset == 0 && rng.bool(),
                 };
-                let (name, place) = (format!("edge-{index}"), folder.path().join(index.to_string()));
+                let (name, place) =
+                    (format!("edge-{index}"), folder.path().join(index.to_string()));
                 Edge::new(&name, place, History::new(manner), &mut rng, now)
             })
             .collect();

@@ -1,0 +1,85 @@
+//! SHELL: what is promised, measured: one Markdown table and one JSON object on standard output.
+//!
+//! | file | what |
+//! |---|---|
+//! | `server` | a real MariaDB, and the workloads that it is given |
+//! | `log` | a log in memory → transactions and rows |
+//! | `decoding`, `batching` | rooms without I/O, on a log in memory |
+//! | `centre` | a collector and an agent as processes: certificates, configuration, their figures |
+//! | `carrying` | files → agent → QUIC → collector → file |
+//! | `relay` | counts the datagrams between the two |
+//! | `waiting` | commit → line in the file; what an idle agent costs |
+//! | `figures` | the table |
+//!
+//! | variable | default | what |
+//! |---|---|---|
+//! | `SERVERS_ROOT` | `target/servers` | where the server is unpacked; downloaded if it is not there |
+//! | `BENCH_MB` | 40 | each log's length in megabytes |
+//! | `BENCH_ONLY` | all | some of `decode,batch,carry,wait,size` |
+
+mod batching;
+mod carrying;
+mod centre;
+mod decoding;
+mod figures;
+mod log;
+mod relay;
+mod server;
+mod size;
+mod waiting;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use figures::Figures;
+use server::{Server, Workload};
+
+fn main() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    fs::create_dir_all(&folder).expect("target/ can be written");
+    let centre = centre::Programs::copy_to(&folder);
+    let megabytes = std::env::var("BENCH_MB").ok().and_then(|mb| mb.parse().ok()).unwrap_or(40);
+    let mut figures = Figures::default();
+    let logs = [Workload::Shop, Workload::Readings].map(|load| (load, logged(load, megabytes)));
+    for (load, path) in &logs {
+        let log = log::Log::read(path);
+        figures.put(load.name(), "log, MB", log.bytes.len() as f64 / 1e6);
+        if wanted("decode") {
+            decoding::run(load.name(), &log, &mut figures);
+        }
+        if wanted("batch") {
+            batching::run(load.name(), &log, &mut figures);
+        }
+        let rows = log.rows;
+        drop(log);
+        if wanted("carry") {
+            carrying::run(load.name(), path, rows, &centre, &mut figures);
+        }
+    }
+    if wanted("wait") {
+        waiting::run(&centre, &mut figures);
+    }
+    if wanted("size") {
+        size::run(&mut figures);
+    }
+    print!("{}", figures.to_markdown());
+    println!("{}", figures.to_json());
+}
+
+fn wanted(part: &str) -> bool {
+    std::env::var("BENCH_ONLY").map_or(true, |only| only.split(',').any(|one| one == part))
+}
+
+/// The workload's log; made once for each length.
+fn logged(load: Workload, megabytes: u64) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/logs");
+    let path = folder.join(format!("{}-{megabytes}", load.name())).join("binlog.000001");
+    if !path.exists() {
+        fs::create_dir_all(path.parent().expect("it has a folder")).expect("it can be made");
+        eprintln!("making {}", path.display());
+        let server = Server::start();
+        load.run(&server, megabytes * 1_000_000);
+        fs::copy(server.log(), &path).expect("the log can be copied");
+    }
+    path
+}
