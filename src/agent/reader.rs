@@ -184,6 +184,8 @@ struct Reader<'a> {
     ties: &'a Ties,
     /// [`Inner::rereads`] when the source was opened.
     rereads: u64,
+    /// The checkpoint behind the complete transactions of the builder, while another one is open.
+    before: Checkpoint,
     /// The checkpoint that the buffer has.
     stored: Checkpoint,
     stored_at: Instant,
@@ -211,6 +213,7 @@ impl<'a> Reader<'a> {
             cut,
             ties,
             rereads,
+            before: Checkpoint::default(),
             stored,
             stored_at: Instant::now(),
             since: None,
@@ -224,7 +227,7 @@ impl<'a> Reader<'a> {
         loop {
             let turned = self.turn();
             if let Err(ReadError::Stopped | ReadError::End) = turned {
-                self.builder.rollback();
+                self.drop_open()?;
                 self.flush()?;
                 self.store_position()?;
             }
@@ -263,7 +266,9 @@ impl<'a> Reader<'a> {
                     {
                         // The open transaction does not fit a batch beside the others: they leave
                         // first, then it leaves in parts.
-                        overflow(builder, self.ties, self.rereads, &mut self.since, self.cut)?;
+                        let before = &self.before;
+                        overflow(builder, before, self.ties, self.rereads, self.cut)?;
+                        self.since = None;
                     }
                 }
                 After::Event
@@ -309,10 +314,7 @@ impl<'a> Reader<'a> {
                     warn!("source: reading goes back to the last commit: {why}");
                     self.ties.counters.source_is(State::Connecting);
                 }
-                if self.builder.parts() > 0 {
-                    self.ties.shared.lock().buffer.discard_parts().map_err(ReadError::Buffer)?;
-                }
-                self.builder.rollback();
+                self.drop_open()?;
             }
         }
         if self.builder.is_open() {
@@ -332,6 +334,9 @@ impl<'a> Reader<'a> {
     fn begin(&mut self, begin: &source::Begin) {
         self.committed_us = begin.committed_us.unwrap_or(u64::from(begin.timestamp_s) * 1_000_000);
         let checkpoint = self.source.checkpoint();
+        if self.builder.transactions() > 0 {
+            self.before.clone_from(checkpoint);
+        }
         self.builder.begin(batch::Begin {
             position: Position {
                 server: checkpoint.position.server.clone(),
@@ -364,6 +369,15 @@ impl<'a> Reader<'a> {
         if self.builder.bytes() >= self.cut.bytes_max || self.builder.rows() >= self.cut.rows_max {
             self.flush()?;
         }
+        Ok(())
+    }
+
+    /// Forgets the open transaction, with the parts of it that are staged.
+    fn drop_open(&mut self) -> Result<(), ReadError> {
+        if self.builder.parts() > 0 {
+            self.ties.shared.lock().buffer.discard_parts().map_err(ReadError::Buffer)?;
+        }
+        self.builder.rollback();
         Ok(())
     }
 
@@ -447,19 +461,19 @@ enum After {
 /// Takes an open transaction that has grown too large out of the builder, as a part.
 fn overflow(
     builder: &mut Builder,
+    before: &Checkpoint,
     ties: &Ties,
     rereads: u64,
-    since: &mut Option<Instant>,
     cut: Cut,
 ) -> Result<(), ReadError> {
-    *since = None;
     let known = |fingerprint| knows(&ties.shared.lock(), fingerprint);
     if let Some(sealed) = builder.seal(known)? {
-        // Complete transactions in front of one huge event: staged like a part, they become visible
-        // with the transaction behind them.
+        // Complete transactions in front of one huge event. They must not share the fate of the open
+        // one, whose parts are discarded if it is abandoned: the source does not give them again.
         count(&ties.counters, &sealed);
-        let parcel = parcel(sealed);
-        persist(ties, rereads, |inner| inner.buffer.stage_part(&parcel))?;
+        let parcels = [parcel(sealed)];
+        persist(ties, rereads, |inner| inner.buffer.commit(&parcels, before))?;
+        let _ = ties.staged.try_send(());
     }
     if builder.bytes() < cut.bytes_max && builder.rows() < cut.rows_max {
         return Ok(());
@@ -525,3 +539,7 @@ fn persist(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

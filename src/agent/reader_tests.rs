@@ -1,0 +1,63 @@
+//! What the reading thread stages, and when it may say so.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::binlog::rows::{Cell, Operation};
+use crate::binlog::table::{Column, Kind, Table};
+use crate::buffer::{Buffer, Durability};
+use crate::position::Sequence;
+
+const CUT: Cut =
+    Cut { bytes_max: 4096, rows_max: 1000, age_max: Duration::from_millis(20), level: 1 };
+
+fn ties(folder: &Path) -> Ties {
+    let settings = crate::buffer::Settings {
+        bytes_max: 16 << 20,
+        durability: Durability::Normal,
+        boot_id: "boot".to_owned(),
+    };
+    let (buffer, _) = Buffer::open(&folder.join("b"), settings).unwrap();
+    Ties {
+        shared: Shared::new(buffer),
+        counters: Arc::new(Counters::new(Instant::now())),
+        staged: smol::channel::bounded(1).0,
+        link_idle: Arc::default(),
+        stop: source::Stopper::default(),
+        finished: Arc::default(),
+    }
+}
+
+fn at(offset: u64) -> Checkpoint {
+    let mut checkpoint = Checkpoint::default();
+    checkpoint.position.file = "binlog.000001".to_owned();
+    checkpoint.position.offset = offset;
+    checkpoint
+}
+
+fn row(builder: &mut Builder, value: &[u8]) {
+    let column = Column { name: "c".into(), kind: Kind::Blob, meta: 4, ..Column::default() };
+    let table =
+        Table { schema: "s".into(), name: "t".into(), columns: vec![column], ..Table::default() };
+    builder.event(&Arc::new(table), Operation::Insert, 200, 0);
+    builder.row(&[], &[Cell::Value(value)]);
+}
+
+#[test]
+fn what_is_complete_outlives_a_huge_transaction_that_is_abandoned() {
+    let folder = tempfile::tempdir().unwrap();
+    let ties = ties(folder.path());
+    let mut builder = Builder::new(batch::Settings { level: 1 });
+    builder.begin(batch::Begin { position: at(100).position, ..batch::Begin::default() });
+    row(&mut builder, b"small");
+    builder.commit(batch::Commit { end_offset: 200, xid: None });
+    builder.begin(batch::Begin { position: at(200).position, ..batch::Begin::default() });
+    row(&mut builder, &[7; 10_000]);
+    overflow(&mut builder, &at(200), &ties, 0, CUT).unwrap();
+    let mut inner = ties.shared.lock();
+    inner.buffer.discard_parts().unwrap();
+    assert_eq!(inner.buffer.staged(), Sequence(1));
+    assert!(inner.buffer.after(Sequence(0)).unwrap().is_some());
+    assert_eq!(inner.buffer.checkpoint().unwrap(), Some(at(200)));
+}
