@@ -60,6 +60,8 @@ pub(super) struct Ties {
 enum ReadError {
     /// We were asked to stop.
     Stopped,
+    /// We were asked to stop while the disk did not take what was read.
+    Unstored,
     /// The source.
     Source(SourceError),
     /// The buffer, for good.
@@ -79,7 +81,7 @@ enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stopped => f.write_str("stopped"),
+            Self::Stopped | Self::Unstored => f.write_str("stopped"),
             Self::Source(error) => write!(f, "{error}"),
             Self::Buffer(error) => write!(f, "{error}"),
             Self::TooLarge => f.write_str(
@@ -135,7 +137,7 @@ pub(super) fn run(
         };
         let now = Instant::now();
         match error {
-            ReadError::Stopped => return Ok(()),
+            ReadError::Stopped | ReadError::Unstored => return Ok(()),
             ReadError::Reread => {
                 info!("source: {error}");
                 continue;
@@ -535,7 +537,8 @@ fn persist(
             Err(error) => return Err(ReadError::Buffer(error)),
         }
         if !sleep(LOOK_AGAIN, &ties.stop) {
-            return Err(ReadError::Stopped);
+            // A position behind it must not be stored any more, even if the disk takes that.
+            return Err(ReadError::Unstored);
         }
     }
 }

@@ -61,3 +61,15 @@ fn what_is_complete_outlives_a_huge_transaction_that_is_abandoned() {
     assert!(inner.buffer.after(Sequence(0)).unwrap().is_some());
     assert_eq!(inner.buffer.checkpoint().unwrap(), Some(at(200)));
 }
+
+#[test]
+fn a_stop_while_the_disk_refuses_is_told_from_one_with_all_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let ties = ties(folder.path());
+    ties.stop.stop();
+    let full = |_: &mut Inner| {
+        Err(BufferError::Disk { cause: DiskCause::ReadOnly, detail: "no".to_owned() })
+    };
+    assert!(matches!(persist(&ties, 0, full), Err(ReadError::Unstored)));
+    assert!(persist(&ties, 0, |_| Ok(())).is_ok());
+}
