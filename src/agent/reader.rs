@@ -68,14 +68,23 @@ enum ReadError {
     Buffer(BufferError),
     /// A transaction that the buffer can never hold.
     TooLarge,
-    /// Rows that cannot be split or batched.
+    /// Rows that cannot be split.
     Rows(String),
+    /// Rows that cannot be batched.
+    Batch(BatchError),
     /// A savepoint behind which rows had been staged already.
     Savepoint,
     /// The files are read to their end.
     End,
     /// What was staged was broken: read again from the buffer's checkpoint.
     Reread,
+}
+
+impl ReadError {
+    /// Whether the complete transactions of the builder can still be stored.
+    fn leaves_builder_sound(&self) -> bool {
+        matches!(self, Self::Stopped | Self::End | Self::Source(_) | Self::Rows(_) | Self::Savepoint)
+    }
 }
 
 impl fmt::Display for ReadError {
@@ -88,6 +97,7 @@ impl fmt::Display for ReadError {
                 "a transaction is larger than the whole buffer: raise `buffer.bytes_max`",
             ),
             Self::Rows(what) => f.write_str(what),
+            Self::Batch(error) => write!(f, "{error}"),
             Self::Savepoint => f.write_str(
                 "a transaction larger than a batch went back to a savepoint whose rows were \
                  staged already: raise `batch.bytes_max` above the transaction's size",
@@ -109,7 +119,7 @@ impl From<SourceError> for ReadError {
 
 impl From<BatchError> for ReadError {
     fn from(error: BatchError) -> Self {
-        Self::Rows(error.to_string())
+        Self::Batch(error)
     }
 }
 
@@ -228,7 +238,10 @@ impl<'a> Reader<'a> {
     fn follow(&mut self) -> Result<(), ReadError> {
         loop {
             let turned = self.turn();
-            if let Err(ReadError::Stopped | ReadError::End) = turned {
+            // What is complete leaves whatever stopped the reading behind it.
+            if let Err(error) = &turned
+                && error.leaves_builder_sound()
+            {
                 self.drop_open()?;
                 self.flush()?;
                 self.store_position()?;

@@ -73,3 +73,45 @@ fn a_stop_while_the_disk_refuses_is_told_from_one_with_all_stored() {
     assert!(matches!(persist(&ties, 0, full), Err(ReadError::Unstored)));
     assert!(persist(&ties, 0, |_| Ok(())).is_ok());
 }
+
+#[test]
+fn what_is_complete_is_staged_before_what_cannot_be_read_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let ties = ties(folder.path());
+    let path = folder.path().join("binlog.000001");
+    let mut log = b"\xfebin".to_vec();
+    let mut event = |kind: u8, body: &[u8]| {
+        log.extend_from_slice(&1_600_000_000u32.to_le_bytes());
+        log.push(kind);
+        log.extend_from_slice(&7u32.to_le_bytes());
+        log.extend_from_slice(&(19 + body.len() as u32).to_le_bytes());
+        log.extend_from_slice(&[0; 6]);
+        log.extend_from_slice(body);
+    };
+    // MySQL 5.5's layout: its format description, then one transaction of `d`.`t` (a INT).
+    let mut format = b"\x04\05.5.1".to_vec();
+    format.resize(56, 0);
+    format.extend_from_slice(b"\x13\x38\x0d\0\x08\0\x12\0\x04\x04\x04\x04\x12\0\0\x54\0\x04\x1a");
+    format.extend_from_slice(b"\x08\0\0\0\x08\x08\x08\x02\0");
+    event(15, &format);
+    event(2, b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0BEGIN");
+    event(19, b"\x09\0\0\0\0\0\x01\0\x01d\0\x01t\0\x01\x03\0\0");
+    event(23, b"\x09\0\0\0\0\0\x01\0\x01\xff\xfe\x01\0\0\0");
+    event(16, &[0; 8]);
+    // INCIDENT: changes are missing from the log.
+    event(26, b"\x01\0\0");
+    std::fs::write(&path, &log).unwrap();
+    let settings = source::Settings {
+        origin: source::Origin::Files {
+            files: source::FilesSettings { path, follow: false, identity: None },
+            names: None,
+        },
+        start: source::Start::Earliest,
+        on_unknown_names: source::OnUnknownNames::Number,
+        event_bytes_max: 1 << 20,
+    };
+    assert!(run(&settings, CUT, &ties, false).is_err());
+    let mut inner = ties.shared.lock();
+    assert_eq!(inner.buffer.staged(), Sequence(1));
+    assert!(inner.buffer.after(Sequence(0)).unwrap().is_some());
+}
