@@ -8,7 +8,7 @@ use log::{error, info, warn};
 use smol::channel::Receiver;
 use smol::future;
 
-use crate::mqtt::Input;
+use crate::mqtt::{Input, Reason};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::status::State;
 use crate::transport::{
@@ -57,6 +57,8 @@ pub(super) enum End {
 
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// After another connection under our name has ended ours.
+const BACKOFF_RIVAL: Duration = Duration::from_secs(10);
 /// How often the agent's state is published.
 const REPORT_EVERY: Duration = Duration::from_secs(30);
 /// How often to look whether all is done, once the source has ended.
@@ -67,6 +69,7 @@ pub(super) async fn run(pump: &mut Pump, dial: &Dial, ties: &Ties) -> End {
     let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX, fastrand::u64(..));
     let mut first = true;
     loop {
+        let mut wait_least = Duration::ZERO;
         ties.counters.link_is(State::Connecting, Instant::now());
         let dialled =
             async { Some(connect(&dial.endpoint, &dial.tls, &dial.quic, dial.timeout).await) };
@@ -78,13 +81,16 @@ pub(super) async fn run(pump: &mut Pump, dial: &Dial, ties: &Ties) -> End {
                 }
                 match converse(pump, connection, ties, &mut backoff).await {
                     Err(end) => return end,
-                    Ok(why) => why,
+                    Ok(lost) => {
+                        wait_least = lost.wait_least;
+                        lost.why
+                    }
                 }
             }
             Ok(Some(Err(error))) => error.to_string(),
             Ok(None) => continue,
         };
-        let wait = backoff.next_wait();
+        let wait = backoff.next_wait().max(wait_least);
         warn!("uplink: {why}; next try in {:.1} s", wait.as_secs_f64());
         ties.counters.link_is(State::Connecting, Instant::now());
         let waited = async {
@@ -105,13 +111,39 @@ async fn stopped<T>(ties: &Ties) -> Result<T, End> {
     Err(End::Stopped(ties.stop.recv().await.unwrap_or("the end of the program")))
 }
 
+/// Why a connection ended, and how long the next one must be waited for at least.
+struct Lost {
+    why: String,
+    wait_least: Duration,
+}
+
+impl From<String> for Lost {
+    fn from(why: String) -> Self {
+        Self { why, wait_least: Duration::ZERO }
+    }
+}
+
+impl From<&PumpError> for Lost {
+    fn from(error: &PumpError) -> Self {
+        match error {
+            PumpError::Buffer(error) => format!("the buffer cannot be read: {error}").into(),
+            // Each of the two ends the other's connection as often as it comes back.
+            PumpError::Refused(Reason::TAKEN_OVER) => Self {
+                why: format!("{error}: is a second agent running under this name?"),
+                wait_least: BACKOFF_RIVAL,
+            },
+            error => error.to_string().into(),
+        }
+    }
+}
+
 /// One connection. `Ok` is why it was lost.
 async fn converse(
     pump: &mut Pump,
     connection: Connection,
     ties: &Ties,
     backoff: &mut Backoff,
-) -> Result<String, End> {
+) -> Result<Lost, End> {
     let Connection { mut reader, mut writer, peer, .. } = connection;
     let mut buffer = vec![0; 16 * 1024];
     let mut turned = pump.handle(Input::Opened, Instant::now());
@@ -119,10 +151,10 @@ async fn converse(
     let ended = loop {
         tell(pump, ties, &peer.address.to_string(), backoff);
         if let Err(why) = write(pump, &mut writer, ties).await? {
-            break why.to_string();
+            break why.to_string().into();
         }
         if let Err(error) = turned {
-            break words(&error);
+            break Lost::from(&error);
         }
         ties.idle.store(pump.is_idle(), Ordering::Relaxed);
         let now = Instant::now();
@@ -145,7 +177,7 @@ async fn converse(
         }
         turned = match turn(pump, &mut reader, ties, &mut buffer, wake_at).await {
             Ok(turned) => turned,
-            Err(Next::Lost(why)) => break why,
+            Err(Next::Lost(why)) => break why.into(),
             Err(Next::Stop(end)) => {
                 farewell(pump, writer).await;
                 return Err(end);
@@ -272,9 +304,15 @@ fn tell(pump: &mut Pump, ties: &Ties, address: &str, backoff: &mut Backoff) {
     }
 }
 
-fn words(error: &PumpError) -> String {
-    match error {
-        PumpError::Buffer(error) => format!("the buffer cannot be read: {error}"),
-        error => error.to_string(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rival_under_our_name_is_not_fought_without_a_pause() {
+        let lost = Lost::from(&PumpError::Refused(Reason::TAKEN_OVER));
+        assert!(lost.wait_least >= Duration::from_secs(1), "{:?}", lost.wait_least);
+        assert!(lost.why.contains("second agent"), "{}", lost.why);
+        assert_eq!(Lost::from(&PumpError::Quarrel).wait_least, Duration::ZERO);
     }
 }

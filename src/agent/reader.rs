@@ -59,14 +59,18 @@ pub(super) struct Ties {
 enum ReadError {
     /// We were asked to stop.
     Stopped,
+    /// We were asked to stop while the disk did not take what was read.
+    Unstored,
     /// The source.
     Source(SourceError),
     /// The buffer, for good.
     Buffer(BufferError),
     /// A transaction that the buffer can never hold.
     TooLarge,
-    /// Rows that cannot be split or batched.
+    /// Rows that cannot be split.
     Rows(String),
+    /// Rows that cannot be batched.
+    Batch(BatchError),
     /// A savepoint behind which rows had been staged already.
     Savepoint,
     /// The files are read to their end.
@@ -75,16 +79,27 @@ enum ReadError {
     Reread,
 }
 
+impl ReadError {
+    /// Whether the stager's complete transactions can still be stored.
+    fn leaves_stager_sound(&self) -> bool {
+        matches!(
+            self,
+            Self::Stopped | Self::End | Self::Source(_) | Self::Rows(_) | Self::Savepoint
+        )
+    }
+}
+
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stopped => f.write_str("stopped"),
+            Self::Stopped | Self::Unstored => f.write_str("stopped"),
             Self::Source(error) => write!(f, "{error}"),
             Self::Buffer(error) => write!(f, "{error}"),
             Self::TooLarge => f.write_str(
                 "a transaction is larger than the whole buffer: raise `buffer.bytes_max`",
             ),
             Self::Rows(what) => f.write_str(what),
+            Self::Batch(error) => write!(f, "{error}"),
             Self::Savepoint => f.write_str(
                 "a transaction larger than a batch went back to a savepoint whose rows were \
                  staged already: raise `batch.bytes_max` above the transaction's size",
@@ -106,7 +121,7 @@ impl From<SourceError> for ReadError {
 
 impl From<BatchError> for ReadError {
     fn from(error: BatchError) -> Self {
-        Self::Rows(error.to_string())
+        Self::Batch(error)
     }
 }
 
@@ -134,7 +149,7 @@ pub(super) fn run(
         };
         let now = Instant::now();
         match error {
-            ReadError::Stopped => return Ok(()),
+            ReadError::Stopped | ReadError::Unstored => return Ok(()),
             ReadError::Reread => {
                 info!("source: {error}");
                 continue;
@@ -280,7 +295,10 @@ impl<'a> Reader<'a> {
     fn follow(&mut self) -> Result<(), ReadError> {
         loop {
             let turned = self.turn();
-            if let Err(ReadError::Stopped | ReadError::End) = turned {
+            // What is complete leaves whatever stopped the reading behind it.
+            if let Err(error) = &turned
+                && error.leaves_stager_sound()
+            {
                 self.stager.rollback(&mut self.staging)?;
                 self.flush()?;
                 self.store_position()?;
@@ -508,7 +526,12 @@ fn persist(
             Err(error) => return Err(ReadError::Buffer(error)),
         }
         if !sleep(LOOK_AGAIN, &ties.stop) {
-            return Err(ReadError::Stopped);
+            // A position behind it must not be stored any more, even if the disk takes that.
+            return Err(ReadError::Unstored);
         }
     }
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

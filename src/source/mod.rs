@@ -725,6 +725,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_names_the_next_is_resumed_where_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::new();
+        log.query(BEGIN).row(1).commit().event(4, b"\x04\0\0\0\0\0\0\0binlog.000002");
+        log.write(folder.path(), "binlog.000001");
+        for path in [folder.path().to_owned(), folder.path().join("binlog.000001")] {
+            let mut source = open(settings(&path, false), None).unwrap();
+            assert_eq!(story(&mut source), "brc");
+            let at = source.checkpoint().clone();
+            assert_eq!(at.position.file, "binlog.000001");
+            let mut source = open(settings(&path, false), Some(at)).unwrap();
+            assert_eq!(story(&mut source), "");
+        }
+    }
+
+    #[test]
     fn a_torn_transaction_is_dropped_when_another_file_follows() {
         let folder = tempfile::tempdir().unwrap();
         let mut torn = Log::new();

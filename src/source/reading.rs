@@ -217,6 +217,10 @@ impl Reading<'_> {
     /// The log goes on in another file. A stream may begin in an older one than that where we
     /// stand, if the server looks for GTIDs: that is no step back.
     fn next_file(&mut self, file: &str, offset: u64) {
+        // Of files the index says what comes next, and when it is there.
+        if !matches!(self.settings.origin, super::Origin::Live(_)) {
+            return;
+        }
         let position = &mut self.checkpoint.position;
         if file_order(&position.file, file).is_lt() {
             position.file = file.to_owned();
