@@ -89,11 +89,6 @@ impl Programs {
         fs::write(&config, text).expect("target/ can be written");
         Process::start(&self.agent, "agent", &config)
     }
-
-    /// Where the running agent answers.
-    pub(crate) fn state(&self) -> PathBuf {
-        self.folder.join("state")
-    }
 }
 
 /// A program that was built beside this one.
