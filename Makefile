@@ -35,7 +35,11 @@ collector: ## builds the centre's program: target/release/rivulet-collector
 	$(CARGO) build --release --features collector --bin rivulet-collector
 
 bench: ## measures what is promised, in units
-	$(CARGO) build --release --features collector --bins
+	mkdir -p target/bench
+	$(CARGO) build --release --no-default-features --bin rivulet
+	cp target/release/rivulet target/bench/rivulet-without-decode
+	$(CARGO) build --release --features collector --bin rivulet-collector
+	$(CARGO) build --release --bin rivulet
 	$(CARGO) run --release --features collector --example bench
 
 size: agent ## tells the edge program's size in bytes

@@ -23,7 +23,7 @@
 //! without known members are their number; what is not in the row image is left out; text that cannot be
 //! decoded is base64 of its bytes and is counted ([`Debezium::undecoded`]).
 
-use super::json::{push, push_string};
+use super::json::{push, push_signed, push_string, push_unsigned};
 use super::{Change, EnvelopeError, image};
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::{Column, Kind, Table};
@@ -128,20 +128,17 @@ impl Debezium {
         self.row(change.table, change.after, out)?;
         out.extend_from_slice(b",\"source\":");
         self.source(change, out);
-        let op = match change.operation {
-            Operation::Insert => 'c',
-            Operation::Update => 'u',
-            Operation::Delete => 'd',
-        };
+        out.extend_from_slice(b",\"transaction\":null,\"op\":\"");
+        out.push(match change.operation {
+            Operation::Insert => b'c',
+            Operation::Update => b'u',
+            Operation::Delete => b'd',
+        });
         let at_us = change.rendered_us;
-        push(
-            out,
-            format_args!(
-                ",\"transaction\":null,\"op\":\"{op}\",\"ts_ms\":{},\"ts_us\":{at_us},\"ts_ns\":{}}}",
-                at_us / 1000,
-                u128::from(at_us) * 1000
-            ),
-        );
+        out.extend_from_slice(b"\",\"ts_ms\":");
+        push_unsigned(out, at_us / 1000);
+        push_us_ns(out, at_us);
+        out.push(b'}');
         Ok(())
     }
 
@@ -154,24 +151,30 @@ impl Debezium {
         out.extend_from_slice(b",\"name\":");
         push_string(change.source, out);
         let at_us = change.changed_us;
-        push(out, format_args!(",\"ts_ms\":{},\"snapshot\":\"false\",\"db\":", at_us / 1000));
+        out.extend_from_slice(b",\"ts_ms\":");
+        push_unsigned(out, at_us / 1000);
+        out.extend_from_slice(b",\"snapshot\":\"false\",\"db\":");
         push_string(&change.table.schema, out);
-        let at_ns = u128::from(at_us) * 1000;
-        push(
-            out,
-            format_args!(",\"sequence\":null,\"ts_us\":{at_us},\"ts_ns\":{at_ns},\"table\":"),
-        );
+        out.extend_from_slice(b",\"sequence\":null");
+        push_us_ns(out, at_us);
+        out.extend_from_slice(b",\"table\":");
         push_string(&change.table.name, out);
-        push(out, format_args!(",\"server_id\":{},\"gtid\":", change.server_id));
+        out.extend_from_slice(b",\"server_id\":");
+        push_unsigned(out, change.server_id.into());
+        out.extend_from_slice(b",\"gtid\":");
         match change.gtid {
             Some(gtid) => push(out, format_args!("\"{gtid}\"")),
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"file\":");
         push_string(change.file, out);
-        push(out, format_args!(",\"pos\":{},\"row\":{},\"thread\":", change.offset, change.row));
+        out.extend_from_slice(b",\"pos\":");
+        push_unsigned(out, change.offset);
+        out.extend_from_slice(b",\"row\":");
+        push_unsigned(out, change.row.into());
+        out.extend_from_slice(b",\"thread\":");
         match change.thread {
-            Some(thread) => push(out, thread),
+            Some(thread) => push_unsigned(out, thread.into()),
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"query\":null}");
@@ -217,7 +220,9 @@ impl Debezium {
     ) -> Result<(), ValueError> {
         let value = value::decode(column, bytes)?;
         match &value {
-            Value::Int(number) | Value::SignUnknown { signed: number, .. } => push(out, number),
+            Value::Int(number) | Value::SignUnknown { signed: number, .. } => {
+                push_signed(out, *number);
+            }
             Value::UInt(number) => self.unsigned(column.kind, *number, out),
             Value::Year(year) => push(out, year),
             Value::Float(number) if number.is_finite() => {
@@ -236,13 +241,13 @@ impl Debezium {
                 self.base64(value.to_le_bytes().get(..used).unwrap_or_default(), out);
             }
             Value::Date(date) => match day_number(*date) {
-                Some(day) => push(out, day),
+                Some(day) => push_signed(out, day),
                 None => self.impossible(column, &value, "0", out)?,
             },
-            Value::Time(time) => push(out, time_us(time)),
+            Value::Time(time) => push_signed(out, time_us(time)),
             Value::DateTime(moment) => match datetime_us(moment) {
-                Some(us) if moment.digits <= 3 => push(out, us.div_euclid(1000)),
-                Some(us) => push(out, us),
+                Some(us) if moment.digits <= 3 => push_signed(out, us.div_euclid(1000)),
+                Some(us) => push_signed(out, us),
                 None => self.impossible(column, &value, "0", out)?,
             },
             Value::Timestamp { seconds: 0, micros: 0, .. } => {
@@ -279,7 +284,7 @@ impl Debezium {
     fn unsigned(&self, kind: Kind, number: u64, out: &mut Vec<u8>) {
         match (kind, self.options.bigint_unsigned) {
             (Kind::LongLong, BigintUnsigned::Text) => push(out, format_args!("\"{number}\"")),
-            _ => push(out, number),
+            _ => push_unsigned(out, number),
         }
     }
 
@@ -368,6 +373,17 @@ impl Debezium {
         if quoted {
             out.push(b'"');
         }
+    }
+}
+
+/// Microseconds, and the same in nanoseconds: behind each other, as both blocks have them.
+fn push_us_ns(out: &mut Vec<u8>, at_us: u64) {
+    out.extend_from_slice(b",\"ts_us\":");
+    push_unsigned(out, at_us);
+    out.extend_from_slice(b",\"ts_ns\":");
+    push_unsigned(out, at_us);
+    if at_us > 0 {
+        out.extend_from_slice(b"000");
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `carrying` | files → agent → QUIC → collector → file |
 //! | `relay` | counts the datagrams between the two |
 //! | `waiting` | commit → line in the file; what an idle agent costs |
+//! | `size` | the programs' sizes |
 //! | `figures` | the table |
 //!
 //! | variable | default | what |
@@ -60,7 +61,7 @@ fn main() {
         waiting::run(&centre, &mut figures);
     }
     if wanted("size") {
-        size::run(&mut figures);
+        size::run(&folder, &mut figures);
     }
     print!("{}", figures.to_markdown());
     println!("{}", figures.to_json());

@@ -2,29 +2,20 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
+use super::centre::built;
 use super::figures::Figures;
 
 const LOAD: &str = "program";
 
-pub(crate) fn run(figures: &mut Figures) {
-    figures.put(LOAD, "rivulet-collector, KiB", kib(&super::centre::built("rivulet-collector")));
-    build(&[], "rivulet, KiB", figures);
-    build(&["--no-default-features"], "rivulet without decode, KiB", figures);
-}
-
-fn build(features: &[&str], what: &str, figures: &mut Figures) {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(here).args(["build", "--release", "--bin", "rivulet", "--quiet"]);
-    let target = here.join("target/size");
-    let status = command.args(features).env("CARGO_TARGET_DIR", &target).status();
-    assert!(status.expect("cargo runs").success(), "the agent does not build");
-    figures.put(LOAD, what, kib(&target.join("release/rivulet")));
-}
-
-fn kib(path: &Path) -> f64 {
-    fs::metadata(path).expect("it was built").len() as f64 / 1024.0
+pub(crate) fn run(folder: &Path, figures: &mut Figures) {
+    let programs = [
+        ("rivulet, KiB", built("rivulet")),
+        ("rivulet without decode, KiB", folder.join("rivulet-without-decode")),
+        ("rivulet-collector, KiB", built("rivulet-collector")),
+    ];
+    for (what, path) in programs {
+        let bytes = fs::metadata(path).expect("`make bench` builds it").len();
+        figures.put(LOAD, what, bytes as f64 / 1024.0);
+    }
 }
