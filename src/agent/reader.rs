@@ -83,7 +83,10 @@ enum ReadError {
 impl ReadError {
     /// Whether the complete transactions of the builder can still be stored.
     fn leaves_builder_sound(&self) -> bool {
-        matches!(self, Self::Stopped | Self::End | Self::Source(_) | Self::Rows(_) | Self::Savepoint)
+        matches!(
+            self,
+            Self::Stopped | Self::End | Self::Source(_) | Self::Rows(_) | Self::Savepoint
+        )
     }
 }
 

@@ -89,7 +89,7 @@ fn what_is_complete_is_staged_before_what_cannot_be_read_on() {
         log.extend_from_slice(body);
     };
     // MySQL 5.5's layout: its format description, then one transaction of `d`.`t` (a INT).
-    let mut format = b"\x04\05.5.1".to_vec();
+    let mut format = b"\x04\x005.5.1".to_vec();
     format.resize(56, 0);
     format.extend_from_slice(b"\x13\x38\x0d\0\x08\0\x12\0\x04\x04\x04\x04\x12\0\0\x54\0\x04\x1a");
     format.extend_from_slice(b"\x08\0\0\0\x08\x08\x08\x02\0");
