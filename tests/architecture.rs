@@ -10,6 +10,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
         "agent",
         &[
             "batch",
+            "binlog",
             "buffer",
             "config",
             "mqtt",

@@ -9,6 +9,7 @@ mod link;
 pub mod pump;
 mod reader;
 mod settings;
+pub mod stager;
 
 use std::fmt;
 use std::fs;

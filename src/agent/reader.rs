@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 use smol::channel::Sender;
 
-use crate::batch::{self, BatchError, Builder, Sealed};
+use crate::batch::{self, BatchError, Sealed};
 use crate::buffer::{BufferError, DiskCause};
 use crate::position::{Checkpoint, Position};
 use crate::source::{self, Source, SourceError, Step};
@@ -24,14 +24,13 @@ use crate::telemetry::logger::now_us;
 use crate::telemetry::status::State;
 
 use super::pump::{Inner, Shared, parcel};
+use super::stager::{Full, Stager, Store};
 
 /// When a batch is cut.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
-    /// About so many plain bytes.
-    pub(super) bytes_max: usize,
-    /// So many row changes.
-    pub(super) rows_max: u32,
+    /// How large it grows.
+    pub(super) full: Full,
     /// The longest that a transaction waits for others.
     pub(super) age_max: Duration,
     /// zstd's level.
@@ -179,19 +178,66 @@ fn sleep(time: Duration, stop: &source::Stopper) -> bool {
 
 struct Reader<'a> {
     source: Source,
-    builder: Builder,
-    cut: Cut,
+    stager: Stager,
+    staging: Staging<'a>,
+    age_max: Duration,
+    /// When the oldest complete transaction of the stager came.
+    since: Option<Instant>,
+}
+
+/// The way into the buffer, with patience for a disk that fails.
+struct Staging<'a> {
     ties: &'a Ties,
     /// [`Inner::rereads`] when the source was opened.
     rereads: u64,
     /// The checkpoint that the buffer has.
     stored: Checkpoint,
     stored_at: Instant,
-    /// When the oldest transaction of the builder came.
-    since: Option<Instant>,
-    /// Transactions read since the last flush.
+    /// Transactions read since the last commit to the buffer.
     read: u64,
     committed_us: u64,
+}
+
+impl Store for Staging<'_> {
+    type Error = ReadError;
+
+    fn knows(&self, fingerprint: u64) -> bool {
+        // If it cannot be looked up it travels once more, which does no harm.
+        self.ties.shared.lock().buffer.has_schema(fingerprint).unwrap_or(false)
+    }
+
+    fn part(&mut self, sealed: Sealed) -> Result<(), ReadError> {
+        count(&self.ties.counters, &sealed);
+        let parcel = parcel(sealed);
+        persist(self.ties, self.rereads, |inner| inner.buffer.stage_part(&parcel))
+    }
+
+    fn commit(&mut self, sealed: Option<Sealed>, behind: &Checkpoint) -> Result<(), ReadError> {
+        let sealed: Vec<_> = sealed.into_iter().collect();
+        for one in &sealed {
+            count(&self.ties.counters, one);
+        }
+        let parcels: Vec<_> = sealed.into_iter().map(parcel).collect();
+        persist(self.ties, self.rereads, |inner| inner.buffer.commit(&parcels, behind))?;
+        if !parcels.is_empty() {
+            // The link needs one ring however many batches there are.
+            let _ = self.ties.staged.try_send(());
+        }
+        let position = behind.position.to_string();
+        if self.read > 0 {
+            self.ties.counters.transactions.add(self.read - 1);
+            self.ties.counters.committed(&position, self.committed_us, now_us());
+            self.read = 0;
+        } else {
+            self.ties.counters.position_is(&position);
+        }
+        (self.stored, self.stored_at) = (behind.clone(), Instant::now());
+        Ok(())
+    }
+
+    fn discard(&mut self) -> Result<(), ReadError> {
+        self.ties.shared.lock().buffer.discard_parts().map_err(ReadError::Buffer)
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -205,17 +251,13 @@ impl<'a> Reader<'a> {
         ties.counters.source_is(State::Connecting);
         let stored = checkpoint.clone().unwrap_or_default();
         let source = Source::open(settings.clone(), checkpoint, ties.stop.clone())?;
+        let stored_at = Instant::now();
         Ok(Self {
             source,
-            builder: Builder::new(batch::Settings { level: cut.level }),
-            cut,
-            ties,
-            rereads,
-            stored,
-            stored_at: Instant::now(),
+            stager: Stager::new(batch::Settings { level: cut.level }, cut.full),
+            staging: Staging { ties, rereads, stored, stored_at, read: 0, committed_us: 0 },
+            age_max: cut.age_max,
             since: None,
-            read: 0,
-            committed_us: 0,
         })
     }
 
@@ -224,7 +266,7 @@ impl<'a> Reader<'a> {
         loop {
             let turned = self.turn();
             if let Err(ReadError::Stopped | ReadError::End) = turned {
-                self.builder.rollback();
+                self.stager.rollback(&mut self.staging)?;
                 self.flush()?;
                 self.store_position()?;
             }
@@ -234,23 +276,21 @@ impl<'a> Reader<'a> {
 
     fn turn(&mut self) -> Result<(), ReadError> {
         let now = Instant::now();
-        let growing = self.builder.is_open() && self.builder.bytes() > self.cut.bytes_max / 2;
-        if growing && self.builder.transactions() > 0 {
-            // What is complete need not wait for the end of a large transaction.
+        if self.stager.is_growing() && self.stager.transactions() > 0 {
             self.flush()?;
         }
-        let deadline = self.since.map_or(now + WAIT_MAX, |since| since + self.cut.age_max);
+        let deadline = self.since.map_or(now + WAIT_MAX, |since| since + self.age_max);
         let after = match self.source.next(deadline)? {
             None => After::Nothing,
             Some(Step::Begin(begin)) => After::Begin(begin),
             Some(Step::Rows(rows)) => {
-                self.ties.counters.events.add(1);
-                let (builder, offset) = (&mut self.builder, rows.offset);
+                self.staging.ties.counters.events.add(1);
+                let offset = rows.offset;
                 let bad = |error: &dyn fmt::Display| {
                     let (table, file) = (&rows.table, offset);
                     ReadError::Rows(format!("{}.{} at {file}: {error}", table.schema, table.name))
                 };
-                builder.event(&rows.table, rows.rows.operation, rows.offset, rows.timestamp_s);
+                self.stager.event(&rows.table, rows.rows.operation, offset, rows.timestamp_s);
                 let mut each =
                     rows.rows.rows(&rows.table).map_err(|e| bad(&e.in_table(&rows.table)))?;
                 let (mut before, mut after) = (Vec::new(), Vec::new());
@@ -258,22 +298,19 @@ impl<'a> Reader<'a> {
                     .next_row(&mut before, &mut after)
                     .map_err(|e| bad(&e.in_table(&rows.table)))?
                 {
-                    builder.row(&before, &after);
-                    if builder.bytes() >= self.cut.bytes_max || builder.rows() >= self.cut.rows_max
-                    {
-                        // The open transaction does not fit a batch beside the others: they leave
-                        // first, then it leaves in parts.
-                        overflow(builder, self.ties, self.rereads, &mut self.since, self.cut)?;
-                    }
+                    self.stager.row(&before, &after, &mut self.staging)?;
+                }
+                if self.stager.transactions() == 0 {
+                    self.since = None;
                 }
                 After::Event
             }
             Some(Step::Savepoint(name)) => {
-                self.builder.savepoint(&name);
+                self.stager.savepoint(&name);
                 After::Event
             }
             Some(Step::RollbackTo(name)) => {
-                if !self.builder.rollback_to(&name) {
+                if !self.stager.rollback_to(&name) {
                     return Err(ReadError::Savepoint);
                 }
                 After::Event
@@ -289,9 +326,9 @@ impl<'a> Reader<'a> {
 
     fn after(&mut self, after: After, now: Instant) -> Result<(), ReadError> {
         if !matches!(after, After::Nothing | After::Dropped(Some(_))) || self.source.is_well() {
-            self.ties.counters.source_seen(now);
-            self.ties.counters.source_is(State::Connected);
-            self.ties.counters.stopped_by(None);
+            self.staging.ties.counters.source_seen(now);
+            self.staging.ties.counters.source_is(State::Connected);
+            self.staging.ties.counters.stopped_by(None);
         }
         match after {
             After::Nothing => {
@@ -299,40 +336,39 @@ impl<'a> Reader<'a> {
             }
             After::Event => {}
             After::Begin(begin) => {
-                self.ties.counters.events.add(1);
+                self.staging.ties.counters.events.add(1);
                 self.wait_for_room()?;
-                self.begin(&begin);
+                self.begin(&begin)?;
             }
             After::Commit => self.commit(now)?,
             After::Dropped(why) => {
                 if let Some(why) = why {
                     warn!("source: reading goes back to the last commit: {why}");
-                    self.ties.counters.source_is(State::Connecting);
+                    self.staging.ties.counters.source_is(State::Connecting);
                 }
-                if self.builder.parts() > 0 {
-                    self.ties.shared.lock().buffer.discard_parts().map_err(ReadError::Buffer)?;
-                }
-                self.builder.rollback();
+                self.stager.rollback(&mut self.staging)?;
             }
         }
-        if self.builder.is_open() {
+        if self.stager.is_open() {
             return Ok(());
         }
-        let old = self.since.is_some_and(|since| since + self.cut.age_max <= now);
-        let idle = self.ties.link_idle.load(Ordering::Relaxed) && !self.source.ready();
+        let old = self.since.is_some_and(|since| since + self.age_max <= now);
+        let idle = self.staging.ties.link_idle.load(Ordering::Relaxed) && !self.source.ready();
         if self.since.is_some() && (old || idle) {
             self.flush()?;
         }
-        if self.stored_at + POSITION_EVERY <= now || self.stored.position.file.is_empty() {
+        if self.staging.stored_at + POSITION_EVERY <= now
+            || self.staging.stored.position.file.is_empty() {
             self.store_position()?;
         }
         Ok(())
     }
 
-    fn begin(&mut self, begin: &source::Begin) {
-        self.committed_us = begin.committed_us.unwrap_or(u64::from(begin.timestamp_s) * 1_000_000);
+    fn begin(&mut self, begin: &source::Begin) -> Result<(), ReadError> {
+        let changed_us = begin.committed_us.unwrap_or(u64::from(begin.timestamp_s) * 1_000_000);
+        self.staging.committed_us = changed_us;
         let checkpoint = self.source.checkpoint();
-        self.builder.begin(batch::Begin {
+        let begin = batch::Begin {
             position: Position {
                 server: checkpoint.position.server.clone(),
                 file: self.source.file().to_owned(),
@@ -344,89 +380,52 @@ impl<'a> Reader<'a> {
             server_id: begin.server_id,
             thread: begin.thread_id,
             committed_us: begin.committed_us,
-        });
+        };
+        self.stager.begin(begin, checkpoint, &mut self.staging)
     }
 
     fn commit(&mut self, now: Instant) -> Result<(), ReadError> {
-        let end_offset = self.source.checkpoint().position.offset;
-        let commit = batch::Commit { end_offset, xid: None };
-        self.read += 1;
-        if self.builder.parts() > 0 {
-            let known = |fingerprint| knows(&self.ties.shared.lock(), fingerprint);
-            let sealed = self.builder.seal_last_part(commit, known)?;
-            self.store(sealed)?;
-        } else {
-            self.builder.commit(commit);
-            if self.builder.transactions() > 0 {
-                self.since.get_or_insert(now);
-            }
-        }
-        if self.builder.bytes() >= self.cut.bytes_max || self.builder.rows() >= self.cut.rows_max {
-            self.flush()?;
+        self.staging.read += 1;
+        let checkpoint = self.source.checkpoint();
+        let commit = batch::Commit { end_offset: checkpoint.position.offset, xid: None };
+        self.stager.commit(commit, checkpoint, &mut self.staging)?;
+        match self.stager.transactions() {
+            0 => self.since = None,
+            _ => _ = self.since.get_or_insert(now),
         }
         Ok(())
     }
 
-    /// Seals and stages the complete transactions.
+    /// Stages the complete transactions.
     fn flush(&mut self) -> Result<(), ReadError> {
         self.since = None;
-        let known = |fingerprint| knows(&self.ties.shared.lock(), fingerprint);
-        let sealed = self.builder.seal(known)?;
-        if sealed.is_some() {
-            self.store(sealed)?;
-        }
-        Ok(())
-    }
-
-    /// Commits a sealed batch with the checkpoint behind it; waits for a disk that fails.
-    fn store(&mut self, sealed: Option<Sealed>) -> Result<(), ReadError> {
-        let checkpoint = self.source.checkpoint().clone();
-        let sealed: Vec<_> = sealed.into_iter().collect();
-        for one in &sealed {
-            count(&self.ties.counters, one);
-        }
-        let parcels: Vec<_> = sealed.into_iter().map(parcel).collect();
-        persist(self.ties, self.rereads, |inner| inner.buffer.commit(&parcels, &checkpoint))?;
-        if !parcels.is_empty() {
-            // The link needs one ring however many batches there are.
-            let _ = self.ties.staged.try_send(());
-        }
-        if self.read > 0 {
-            let position = checkpoint.position.to_string();
-            self.ties.counters.transactions.add(self.read - 1);
-            self.ties.counters.committed(&position, self.committed_us, now_us());
-            self.read = 0;
-        } else {
-            self.ties.counters.position_is(&checkpoint.position.to_string());
-        }
-        (self.stored, self.stored_at) = (checkpoint, Instant::now());
-        Ok(())
+        self.stager.flush(self.source.checkpoint(), &mut self.staging)
     }
 
     /// Stores a checkpoint that moved without rows.
     fn store_position(&mut self) -> Result<(), ReadError> {
-        self.stored_at = Instant::now();
+        self.staging.stored_at = Instant::now();
         let checkpoint = self.source.checkpoint();
-        let moved = !checkpoint.position.file.is_empty() && *checkpoint != self.stored;
-        if moved && self.builder.transactions() == 0 && !self.builder.is_open() {
-            self.store(None)?;
+        let moved = !checkpoint.position.file.is_empty() && *checkpoint != self.staging.stored;
+        if moved && self.stager.transactions() == 0 && !self.stager.is_open() {
+            self.staging.commit(None, checkpoint)?;
         }
         Ok(())
     }
 
     /// Waits while the buffer is full. The server keeps what is not read.
     fn wait_for_room(&mut self) -> Result<(), ReadError> {
-        if !self.ties.shared.lock().buffer.is_full() {
+        if !self.staging.ties.shared.lock().buffer.is_full() {
             return Ok(());
         }
         self.flush()?;
         warn!("buffer: full: reading pauses until the collector has taken some of it");
-        self.ties.counters.paused.store(true, Ordering::Relaxed);
+        self.staging.ties.counters.paused.store(true, Ordering::Relaxed);
         let mut paused = true;
-        while paused && sleep(LOOK_AGAIN, &self.ties.stop) {
-            paused = self.ties.shared.lock().buffer.is_full();
+        while paused && sleep(LOOK_AGAIN, &self.staging.ties.stop) {
+            paused = self.staging.ties.shared.lock().buffer.is_full();
         }
-        self.ties.counters.paused.store(false, Ordering::Relaxed);
+        self.staging.ties.counters.paused.store(false, Ordering::Relaxed);
         if paused {
             return Err(ReadError::Stopped);
         }
@@ -442,40 +441,6 @@ enum After {
     Begin(source::Begin),
     Commit,
     Dropped(Option<String>),
-}
-
-/// Takes an open transaction that has grown too large out of the builder, as a part.
-fn overflow(
-    builder: &mut Builder,
-    ties: &Ties,
-    rereads: u64,
-    since: &mut Option<Instant>,
-    cut: Cut,
-) -> Result<(), ReadError> {
-    *since = None;
-    let known = |fingerprint| knows(&ties.shared.lock(), fingerprint);
-    if let Some(sealed) = builder.seal(known)? {
-        // Complete transactions in front of one huge event: staged like a part, they become visible
-        // with the transaction behind them.
-        count(&ties.counters, &sealed);
-        let parcel = parcel(sealed);
-        persist(ties, rereads, |inner| inner.buffer.stage_part(&parcel))?;
-    }
-    if builder.bytes() < cut.bytes_max && builder.rows() < cut.rows_max {
-        return Ok(());
-    }
-    let known = |fingerprint| knows(&ties.shared.lock(), fingerprint);
-    if let Some(sealed) = builder.seal_part(known)? {
-        count(&ties.counters, &sealed);
-        let parcel = parcel(sealed);
-        persist(ties, rereads, |inner| inner.buffer.stage_part(&parcel))?;
-    }
-    Ok(())
-}
-
-fn knows(inner: &Inner, fingerprint: u64) -> bool {
-    // If it cannot be looked up it travels once more, which does no harm.
-    inner.buffer.has_schema(fingerprint).unwrap_or(false)
 }
 
 fn count(counters: &Counters, sealed: &Sealed) {

@@ -19,6 +19,7 @@ use crate::uplink;
 use super::link::Dial;
 use super::pump;
 use super::reader::Cut;
+use super::stager::Full;
 
 /// How long the collector may owe an answer: it must exceed what the slowest link needs for a batch.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,8 +43,10 @@ pub(super) fn buffer(config: &Config, boot_id: String) -> buffer::Settings {
 
 pub(super) fn cut(config: &Config) -> Cut {
     Cut {
-        bytes_max: usize::try_from(config.batch.bytes_max).unwrap_or(usize::MAX),
-        rows_max: config.batch.rows_max,
+        full: Full {
+            bytes_max: usize::try_from(config.batch.bytes_max).unwrap_or(usize::MAX),
+            rows_max: config.batch.rows_max,
+        },
         age_max: config.batch.age_max,
         level: level(config),
     }
