@@ -115,20 +115,21 @@ impl Ledger {
 
     /// Whether the batch is of the history that the positions here are of. After RESET MASTER or a
     /// restored data directory the numbers begin again, and say nothing of what is here.
+    ///
+    /// Within a history a server's clock may be put back; so a file that is known is judged by its
+    /// own time alone, and one behind all that are known is of this history or comes after all here.
     fn comparable(&self, meta: &Meta) -> bool {
         if meta.first.server != self.position.server {
             return true;
         }
         let (file, created) = (&meta.first.file, meta.file_created_s);
-        created == 0
-            || self.files.iter().all(|(known, known_created)| {
-                *known_created == 0
-                    || match file_order(file, known) {
-                        Ordering::Less => created <= *known_created,
-                        Ordering::Equal => created == *known_created,
-                        Ordering::Greater => created >= *known_created,
-                    }
-            })
+        let same = |known: u32| known == 0 || created == 0 || known == created;
+        if let Some((_, known)) = self.files.iter().find(|(known, _)| known == file) {
+            return same(*known);
+        }
+        let later = |(known, _): &&(String, u32)| file_order(file, known) == Ordering::Less;
+        let mut later = self.files.iter().filter(later);
+        later.all(|(_, known)| same(*known) || created < *known)
     }
 
     /// A fresh batch is about to be logged: from now on it counts as here.
@@ -145,6 +146,10 @@ impl Ledger {
         if !self.comparable(meta) {
             (self.gtids, self.files) = (GtidSet::default(), Vec::new());
             self.position = Position::default();
+        }
+        if meta.first.server != self.position.server {
+            // Another server's files have numbers of their own.
+            self.files.clear();
         }
         self.epoch = identity.epoch;
         self.sequence = identity.sequence;
@@ -181,6 +186,7 @@ impl Ledger {
             crc: self.crc,
             position: (self.epoch > 0).then(|| self.position.clone()),
             demand: demand.map(|(demand, _)| demand),
+            demand_epoch: 0,
             why: demand.map_or(String::new(), |(_, why)| why.to_owned()),
         }
     }
@@ -309,6 +315,36 @@ mod tests {
         ledger.record(&identity(1, 3, 2), &part, 3, std::iter::empty(), 0);
         let verdict = ledger.judge(&identity(2, 1, 0), &meta(300, 400));
         assert_eq!(verdict, Verdict::Fresh { overlaps: false, abandons: true });
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_begins_no_history() {
+        let mut ledger = two();
+        let file = |file: &str, created: u32, meta: Meta| {
+            let at = |position: Position| Position { file: file.into(), ..position };
+            let (first, last) = (at(meta.first), at(meta.last));
+            Meta { first, last, file_created_s: created, ..meta }
+        };
+        let second = file("b.000002", 30, meta(4, 90));
+        assert_eq!(ledger.judge(&identity(1, 3, 2), &second), FRESH);
+        ledger.record(&identity(1, 3, 2), &second, 3, std::iter::empty(), 0);
+        let again = meta(100, 200);
+        let verdict = ledger.judge(&identity(2, 1, 0), &again);
+        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false });
+    }
+
+    #[test]
+    fn files_of_two_servers_are_not_mixed_up() {
+        let mut ledger = two();
+        let server = ServerId("mariadb:2".into());
+        let on_other = |first, last| {
+            let of = |position: Position| Position { server: server.clone(), ..position };
+            Meta { first: of(at(first)), last: of(at(last)), file_created_s: 70, ..meta(0, 0) }
+        };
+        let other = on_other(4, 90);
+        ledger.record(&identity(1, 3, 2), &other, 3, std::iter::empty(), 0);
+        let verdict = ledger.judge(&identity(2, 1, 0), &on_other(4, 50));
+        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false });
     }
 
     #[test]
