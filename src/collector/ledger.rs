@@ -147,17 +147,19 @@ impl Ledger {
             (self.gtids, self.files) = (GtidSet::default(), Vec::new());
             self.position = Position::default();
         }
-        if meta.first.server != self.position.server {
-            // Another server's files have numbers of their own.
-            self.files.clear();
-        }
         self.epoch = identity.epoch;
         self.sequence = identity.sequence;
         self.crc = crc;
         self.in_parts = meta.continues;
         self.parts_skipped = meta.continues && skip > 0;
-        if meta.continues || meta.transactions == 0 {
+        if meta.continues || meta.transactions <= skip {
+            // Nothing new is complete. Where all of it was here before, it may be on a server that was
+            // left since: what comes next is compared with where we stand, not with that.
             return;
+        }
+        if meta.first.server != self.position.server {
+            // Another server's files have numbers of their own.
+            self.files.clear();
         }
         // An overlapping batch may lie wholly before what is here.
         if meta.last.order(&self.position) != Some(Ordering::Less) {
@@ -361,6 +363,35 @@ mod tests {
         let old = Transaction { gtid: Some(gtid), ..transaction(4, 90) };
         let new = Transaction { gtid: Some("0-2-8".parse().unwrap()), ..transaction(90, 99) };
         assert_eq!(ledger.skip(&other, &[old, new]), 1);
+    }
+
+    #[test]
+    fn old_batches_of_a_server_that_was_left_do_not_take_the_position_back() {
+        let mut ledger = Ledger::default();
+        let gtid = |number: u64| -> Gtid { format!("0-1-{number}").parse().unwrap() };
+        let on = |server: &str, number: u64, first, last| {
+            let server = ServerId(server.into());
+            let of = |at: Position| Position { server: server.clone(), gtid: Some(gtid(number)), ..at };
+            Meta { first: of(at(first)), last: of(at(last)), ..meta(0, 0) }
+        };
+        let mut sequence = 0;
+        for (server, number, first, last) in
+            [("mariadb:1", 1, 4, 90), ("mariadb:1", 2, 90, 200), ("mariadb:2", 3, 500, 600)]
+        {
+            sequence += 1;
+            let meta = on(server, number, first, last);
+            ledger.record(&identity(1, sequence, 0), &meta, 1, [gtid(number)].into_iter(), 0);
+        }
+        for (sequence, number, first, last) in [(1, 1, 4, 90), (2, 2, 90, 200)] {
+            let meta = on("mariadb:1", number, first, last);
+            let identity = identity(2, sequence, u32::from(sequence > 1));
+            let overlaps = Verdict::Fresh { overlaps: true, abandons: false };
+            assert_eq!(ledger.judge(&identity, &meta), overlaps);
+            let old = Transaction { gtid: Some(gtid(number)), ..transaction(first, last) };
+            let skip = ledger.skip(&meta, &[old]);
+            assert_eq!(skip, 1);
+            ledger.record(&identity, &meta, 1, [gtid(number)].into_iter(), skip);
+        }
     }
 
     #[test]
