@@ -2,9 +2,10 @@
 
 CARGO ?= cargo
 CONFIG ?= configs/agent.toml
+SEEDS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check agent collector bench size
+.PHONY: help run test sim check agent collector bench size
 
 help: ## lists what can be done
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -15,6 +16,9 @@ run: ## runs the agent with CONFIG=configs/agent.toml
 test: ## runs all tests
 	$(CARGO) test
 	$(CARGO) test --features collector
+
+sim: ## simulates SEEDS=1000 worlds of failing agents, links and collectors, or SEED=n alone
+	SEEDS=$(SEEDS) $(CARGO) test --features collector --test sim -- --nocapture
 
 check: ## formatting, lints and documentation, warnings as errors
 	$(CARGO) fmt --check

@@ -25,7 +25,7 @@ use std::time::Instant;
 use world::World;
 
 /// What a debug build does in well under a minute.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number of seeds, or a seed"))

@@ -358,7 +358,8 @@ impl<'a> Reader<'a> {
             self.flush()?;
         }
         if self.staging.stored_at + POSITION_EVERY <= now
-            || self.staging.stored.position.file.is_empty() {
+            || self.staging.stored.position.file.is_empty()
+        {
             self.store_position()?;
         }
         Ok(())

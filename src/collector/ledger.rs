@@ -371,7 +371,8 @@ mod tests {
         let gtid = |number: u64| -> Gtid { format!("0-1-{number}").parse().unwrap() };
         let on = |server: &str, number: u64, first, last| {
             let server = ServerId(server.into());
-            let of = |at: Position| Position { server: server.clone(), gtid: Some(gtid(number)), ..at };
+            let of =
+                |at: Position| Position { server: server.clone(), gtid: Some(gtid(number)), ..at };
             Meta { first: of(at(first)), last: of(at(last)), ..meta(0, 0) }
         };
         let mut sequence = 0;

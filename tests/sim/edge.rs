@@ -186,8 +186,7 @@ impl Edge {
             } else {
                 let mut position = reading.checkpoint.position.clone();
                 (position.offset, position.gtid) = (place.begins, transaction.gtid.clone());
-                let begin =
-                    Begin { position, file_created_s: place.created_s, ..Begin::default() };
+                let begin = Begin { position, file_created_s: place.created_s, ..Begin::default() };
                 self.stager.begin(begin, &reading.checkpoint, &mut store).unwrap();
                 reading.step = 1;
             }

@@ -236,7 +236,9 @@ impl History {
 
 /// The content of a change's text column.
 pub(crate) fn text_of(change: &Change) -> Vec<u8> {
-    (0..change.text_len).map(|at| (change.number.wrapping_mul(7) as usize).wrapping_add(at) as u8).collect()
+    (0..change.text_len)
+        .map(|at| (change.number.wrapping_mul(7) as usize).wrapping_add(at) as u8)
+        .collect()
 }
 
 /// What was read so far, as a source counts it.

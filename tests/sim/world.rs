@@ -81,7 +81,8 @@ impl World {
                     mariadb: rng.bool(),
                     unsteady_clock: faults.history_reset == 0 && rng.bool(),
                 };
-                let (name, place) = (format!("edge-{index}"), folder.path().join(index.to_string()));
+                let (name, place) =
+                    (format!("edge-{index}"), folder.path().join(index.to_string()));
                 Edge::new(&name, place, History::new(manner), &mut rng, now)
             })
             .collect();
@@ -349,7 +350,7 @@ impl World {
         let Self { edges, centre, .. } = self;
         centre.sink(|agent| history(edges, agent));
         for edge in &mut self.edges {
-            edge.check(self.centre.sunk(&edge.name), self.steps % 8 == 0);
+            edge.check(self.centre.sunk(&edge.name), self.steps.is_multiple_of(8));
         }
     }
 
