@@ -6,6 +6,8 @@ SERVERS ?= mysql mariadb1011 mariadb118
 # `make run` ends by itself after so many row changes or seconds; without either, at Ctrl-C.
 ROWS ?=
 SECONDS ?=
+# How many worlds `make sim` tries; SEED=n replays one.
+SEEDS ?= 1000
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check sim agent collector bench size
@@ -20,6 +22,9 @@ run: ## shows it at work: server, agent, collector, changes arriving (ROWS=… o
 test: ## fetches the servers that the tests need, then runs all tests (KILLS=500, PAUSE_S=60, SERVERS="…")
 	SERVERS="$(SERVERS)" tests/servers.sh fetch all
 	SERVERS="$(SERVERS)" $(CARGO) test --features collector
+
+sim: ## simulates SEEDS=1000 worlds of failing agents, links and collectors, or SEED=n alone
+	SEEDS=$(SEEDS) $(CARGO) test --features collector --test sim -- --nocapture
 
 check: ## formatting, lints and documentation, warnings as errors
 	$(CARGO) fmt --check

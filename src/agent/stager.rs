@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::batch::{self, BatchError, Begin, Builder, Commit, Sealed};
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::Table;
-use crate::position::{Checkpoint, ServerId};
+use crate::position::{Checkpoint, Position, ServerId};
 
 /// When a batch is full.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +48,9 @@ pub trait Store {
 pub struct Stager {
     builder: Builder,
     full: Full,
-    /// The server of the transactions in the builder.
+    /// Where the transactions in the builder lie.
     server: ServerId,
+    file: String,
     /// Where the complete transactions in the builder end, if another one is open behind them.
     behind: Checkpoint,
 }
@@ -57,8 +58,8 @@ pub struct Stager {
 impl Stager {
     /// With nothing to stage.
     pub fn new(settings: batch::Settings, full: Full) -> Self {
-        let (server, behind) = (ServerId::default(), Checkpoint::default());
-        Self { builder: Builder::new(settings), full, server, behind }
+        let (server, file) = (ServerId::default(), String::new());
+        Self { builder: Builder::new(settings), full, server, file, behind: Checkpoint::default() }
     }
 
     /// A transaction begins; `behind` is where the one before it ended.
@@ -68,10 +69,12 @@ impl Stager {
         behind: &Checkpoint,
         store: &mut S,
     ) -> Result<(), S::Error> {
-        if self.server != begin.position.server {
-            // A batch names one server, by which all of its positions are compared.
+        let Position { server, file, .. } = &begin.position;
+        if (&self.server, &self.file) != (server, file) {
+            // A batch names one file of one server, by which all of its positions are compared.
             self.flush(behind, store)?;
-            self.server.clone_from(&begin.position.server);
+            self.server.clone_from(server);
+            self.file.clone_from(file);
         }
         if self.builder.transactions() > 0 {
             self.behind.clone_from(behind);

@@ -29,6 +29,10 @@ pub struct Ack {
     /// What the agent must do before the collector takes more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub demand: Option<Demand>,
+    /// The epoch of the batch that the demand is about; a demand about another epoch than the agent's
+    /// own is out of date.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub demand_epoch: u64,
     /// The demand's reason, for the agent's log.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
@@ -48,6 +52,12 @@ pub enum Demand {
 
 /// No acknowledgement is longer, in bytes.
 const ACK_BYTES_MAX: usize = 16 * 1024;
+
+// The signature is serde's.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
+fn is_zero(epoch: &u64) -> bool {
+    *epoch == 0
+}
 
 impl Ack {
     /// The message's bytes.
@@ -81,6 +91,7 @@ mod tests {
             sequence: Sequence(17),
             crc: 2774,
             demand: Some(Demand::NewEpoch),
+            demand_epoch: 3,
             ..Ack::default()
         };
         let text = ack.encode();

@@ -79,15 +79,41 @@ struct Line {
     abandons: bool,
 }
 
+/// What an agent must do, and why: see [`Ack`].
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    demand: Demand,
+    /// Of the batch that was not taken.
+    epoch: u64,
+    why: &'static str,
+}
+
+impl Wanted {
+    /// Whether it says more than the one before it: batches behind one that cannot be taken are
+    /// missing it, which is no reason to forget why it was not taken.
+    fn outweighs(&self, other: &Self) -> bool {
+        self.epoch > other.epoch || self.epoch == other.epoch && other.demand == Demand::Rewind
+    }
+}
+
 /// Changes of one call, until they are logged.
 #[derive(Default)]
 struct Draft {
     ledgers: HashMap<String, Ledger>,
     schemas: Vec<(String, u64, Vec<u8>)>,
     entries: Vec<Line>,
-    demands: HashMap<String, (Demand, &'static str)>,
+    demands: HashMap<String, Wanted>,
     touched: Vec<String>,
     taken: Taken,
+}
+
+impl Draft {
+    fn want(&mut self, agent: &str, wanted: Wanted) {
+        let before = self.demands.get(agent);
+        if before.is_none_or(|before| wanted.outweighs(before)) {
+            self.demands.insert(agent.to_owned(), wanted);
+        }
+    }
 }
 
 impl Intake {
@@ -137,7 +163,10 @@ impl Intake {
         for agent in touched {
             let demand = demands.get(&agent).copied();
             let ledger = self.ledgers.get(&agent).cloned().unwrap_or_default();
-            let ack = ledger.ack(demand);
+            let ack = Ack {
+                demand_epoch: demand.map_or(0, |wanted| wanted.epoch),
+                ..ledger.ack(demand.map(|wanted| (wanted.demand, wanted.why)))
+            };
             if demand.is_none() || self.is_new_demand(&agent, &ack, now) {
                 taken.acks.push((agent, ack));
             }
@@ -166,7 +195,7 @@ impl Intake {
             Verdict::Fresh { overlaps, abandons } => (overlaps, abandons),
             Verdict::Duplicate => return Ok(None),
             Verdict::Refused(demand, why) => {
-                draft.demands.insert(agent.clone(), (demand, why));
+                draft.want(agent, Wanted { demand, epoch: message.identity.epoch, why });
                 return Ok(None);
             }
         };
@@ -177,7 +206,8 @@ impl Intake {
             Err(error) => return Ok(Some(Refusal::Batch(error))),
         };
         if !self.knows_all(agent, &batch, draft)? {
-            draft.demands.insert(agent.clone(), (Demand::Schemas, "a table's schema is not here"));
+            let (demand, why) = (Demand::Schemas, "a table's schema is not here");
+            draft.want(agent, Wanted { demand, epoch: message.identity.epoch, why });
             return Ok(None);
         }
         let skip = if overlaps { ledger.skip(&message.meta, &transactions) } else { 0 };

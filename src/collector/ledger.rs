@@ -115,20 +115,21 @@ impl Ledger {
 
     /// Whether the batch is of the history that the positions here are of. After RESET MASTER or a
     /// restored data directory the numbers begin again, and say nothing of what is here.
+    ///
+    /// Within a history a server's clock may be put back; so a file that is known is judged by its
+    /// own time alone, and one behind all that are known is of this history or comes after all here.
     fn comparable(&self, meta: &Meta) -> bool {
         if meta.first.server != self.position.server {
             return true;
         }
         let (file, created) = (&meta.first.file, meta.file_created_s);
-        created == 0
-            || self.files.iter().all(|(known, known_created)| {
-                *known_created == 0
-                    || match file_order(file, known) {
-                        Ordering::Less => created <= *known_created,
-                        Ordering::Equal => created == *known_created,
-                        Ordering::Greater => created >= *known_created,
-                    }
-            })
+        let same = |known: u32| known == 0 || created == 0 || known == created;
+        if let Some((_, known)) = self.files.iter().find(|(known, _)| known == file) {
+            return same(*known);
+        }
+        let later = |(known, _): &&(String, u32)| file_order(file, known) == Ordering::Less;
+        let mut later = self.files.iter().filter(later);
+        later.all(|(_, known)| same(*known) || created < *known)
     }
 
     /// A fresh batch is about to be logged: from now on it counts as here.
@@ -151,8 +152,14 @@ impl Ledger {
         self.crc = crc;
         self.in_parts = meta.continues;
         self.parts_skipped = meta.continues && skip > 0;
-        if meta.continues || meta.transactions == 0 {
+        if meta.continues || meta.transactions <= skip {
+            // Nothing new is complete. Where all of it was here before, it may be on a server that was
+            // left since: what comes next is compared with where we stand, not with that.
             return;
+        }
+        if meta.first.server != self.position.server {
+            // Another server's files have numbers of their own.
+            self.files.clear();
         }
         // An overlapping batch may lie wholly before what is here.
         if meta.last.order(&self.position) != Some(Ordering::Less) {
@@ -181,6 +188,7 @@ impl Ledger {
             crc: self.crc,
             position: (self.epoch > 0).then(|| self.position.clone()),
             demand: demand.map(|(demand, _)| demand),
+            demand_epoch: 0,
             why: demand.map_or(String::new(), |(_, why)| why.to_owned()),
         }
     }
@@ -312,6 +320,36 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_put_back_begins_no_history() {
+        let mut ledger = two();
+        let file = |file: &str, created: u32, meta: Meta| {
+            let at = |position: Position| Position { file: file.into(), ..position };
+            let (first, last) = (at(meta.first), at(meta.last));
+            Meta { first, last, file_created_s: created, ..meta }
+        };
+        let second = file("b.000002", 30, meta(4, 90));
+        assert_eq!(ledger.judge(&identity(1, 3, 2), &second), FRESH);
+        ledger.record(&identity(1, 3, 2), &second, 3, std::iter::empty(), 0);
+        let again = meta(100, 200);
+        let verdict = ledger.judge(&identity(2, 1, 0), &again);
+        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false });
+    }
+
+    #[test]
+    fn files_of_two_servers_are_not_mixed_up() {
+        let mut ledger = two();
+        let server = ServerId("mariadb:2".into());
+        let on_other = |first, last| {
+            let of = |position: Position| Position { server: server.clone(), ..position };
+            Meta { first: of(at(first)), last: of(at(last)), file_created_s: 70, ..meta(0, 0) }
+        };
+        let other = on_other(4, 90);
+        ledger.record(&identity(1, 3, 2), &other, 3, std::iter::empty(), 0);
+        let verdict = ledger.judge(&identity(2, 1, 0), &on_other(4, 50));
+        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false });
+    }
+
+    #[test]
     fn another_server_is_compared_by_gtid() {
         let mut ledger = Ledger::default();
         let gtid: Gtid = "0-1-7".parse().unwrap();
@@ -325,6 +363,36 @@ mod tests {
         let old = Transaction { gtid: Some(gtid), ..transaction(4, 90) };
         let new = Transaction { gtid: Some("0-2-8".parse().unwrap()), ..transaction(90, 99) };
         assert_eq!(ledger.skip(&other, &[old, new]), 1);
+    }
+
+    #[test]
+    fn old_batches_of_a_server_that_was_left_do_not_take_the_position_back() {
+        let mut ledger = Ledger::default();
+        let gtid = |number: u64| -> Gtid { format!("0-1-{number}").parse().unwrap() };
+        let on = |server: &str, number: u64, first, last| {
+            let server = ServerId(server.into());
+            let of =
+                |at: Position| Position { server: server.clone(), gtid: Some(gtid(number)), ..at };
+            Meta { first: of(at(first)), last: of(at(last)), ..meta(0, 0) }
+        };
+        let mut sequence = 0;
+        for (server, number, first, last) in
+            [("mariadb:1", 1, 4, 90), ("mariadb:1", 2, 90, 200), ("mariadb:2", 3, 500, 600)]
+        {
+            sequence += 1;
+            let meta = on(server, number, first, last);
+            ledger.record(&identity(1, sequence, 0), &meta, 1, [gtid(number)].into_iter(), 0);
+        }
+        for (sequence, number, first, last) in [(1, 1, 4, 90), (2, 2, 90, 200)] {
+            let meta = on("mariadb:1", number, first, last);
+            let identity = identity(2, sequence, u32::from(sequence > 1));
+            let overlaps = Verdict::Fresh { overlaps: true, abandons: false };
+            assert_eq!(ledger.judge(&identity, &meta), overlaps);
+            let old = Transaction { gtid: Some(gtid(number)), ..transaction(first, last) };
+            let skip = ledger.skip(&meta, &[old]);
+            assert_eq!(skip, 1);
+            ledger.record(&identity, &meta, 1, [gtid(number)].into_iter(), skip);
+        }
     }
 
     #[test]

@@ -152,12 +152,19 @@ impl Uplink {
         if ack.epoch > self.epoch {
             return new_epoch(false, "the collector knows a later epoch of this agent");
         }
+        // A refused first batch of an epoch is answered with the epoch before, where the collector
+        // still stands.
+        let about_us = match ack.demand_epoch {
+            0 => ack.epoch == self.epoch,
+            epoch => epoch == self.epoch,
+        };
+        let demand = ack.demand.filter(|_| about_us);
+        match demand {
+            Some(Demand::NewEpoch) => return new_epoch(false, "the collector asks for one"),
+            Some(Demand::Schemas) => return new_epoch(true, "the collector lacks a schema"),
+            Some(Demand::Rewind) | None => {}
+        }
         if ack.epoch == self.epoch {
-            match ack.demand {
-                Some(Demand::NewEpoch) => return new_epoch(false, "the collector asks for one"),
-                Some(Demand::Schemas) => return new_epoch(true, "the collector lacks a schema"),
-                Some(Demand::Rewind) | None => {}
-            }
             if ack.sequence > staged {
                 return new_epoch(
                     false,
@@ -171,13 +178,13 @@ impl Uplink {
                     return new_epoch(false, "the collector has other batches under these numbers");
                 }
                 self.acknowledge(ack.sequence, now);
-                if ack.demand == Some(Demand::Rewind) {
+                if demand == Some(Demand::Rewind) {
                     self.rewind();
                 }
                 return Verdict::Forget(ack.sequence);
             }
         }
-        match ack.demand {
+        match demand {
             // One that names what is acknowledged already may have been under way for long, but
             // sending again costs little and staying silent could last for ever.
             Some(Demand::Rewind) if !self.in_flight.is_empty() => {
@@ -293,6 +300,18 @@ mod tests {
         assert!(matches!(verdict, Verdict::NewEpoch { at_least: 8, with_schemas: false, .. }));
         uplink.begin_epoch(8);
         assert_eq!(uplink.hear(&ack(7, 50), Sequence(1), |_| None, now), Verdict::Nothing);
+    }
+
+    #[test]
+    fn a_demand_counts_in_its_own_epoch_only() {
+        let (mut uplink, now) = sending(1);
+        uplink.begin_epoch(4);
+        uplink.send(Sequence(1), 40, 1, now);
+        let asks = |demand, demand_epoch| Ack { demand: Some(demand), demand_epoch, ..ack(3, 7) };
+        let late = asks(Demand::NewEpoch, 3);
+        assert_eq!(uplink.hear(&late, Sequence(1), |_| None, now), Verdict::Nothing);
+        let lacking = uplink.hear(&asks(Demand::Schemas, 4), Sequence(1), |_| None, now);
+        assert!(matches!(lacking, Verdict::NewEpoch { with_schemas: true, .. }));
     }
 
     #[test]

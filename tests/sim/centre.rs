@@ -42,6 +42,7 @@ pub(crate) struct Centre {
     /// The last word to each agent, to see that none runs backwards.
     told: HashMap<String, (u64, Sequence)>,
     session: ServerSettings,
+    reader: Option<Reader>,
     sink: Sink,
 }
 
@@ -49,6 +50,7 @@ impl Centre {
     pub(crate) fn new(path: PathBuf, session: ServerSettings) -> Self {
         let mut centre = Self {
             sink: Sink::default(),
+            reader: None,
             path,
             intake: None,
             seats: BTreeMap::new(),
@@ -72,6 +74,7 @@ impl Centre {
             assert!(here >= *told, "{agent}: {told:?} was acknowledged, {here:?} is there");
         }
         self.intake = Some(intake);
+        self.reader = Some(Reader::open(&self.path).unwrap());
     }
 
     /// The process dies and starts again. Its connections are gone.
@@ -163,7 +166,11 @@ impl Centre {
 
     /// Reads on in the log, as a sink does, and compares with what was committed.
     pub(crate) fn sink<'h>(&mut self, history: impl Fn(&str) -> &'h History) {
-        self.sink.follow(&Reader::open(&self.path).unwrap(), history);
+        let last = self.intake.as_mut().map_or(0, |intake| intake.log().last());
+        if last == self.sink.cursor {
+            return;
+        }
+        self.sink.follow(self.reader.as_ref().expect("the log is open"), history);
     }
 
     /// As [`Centre::sink`], from the first entry on, as a sink that was rewound does.

@@ -350,7 +350,7 @@ impl World {
         let Self { edges, centre, .. } = self;
         centre.sink(|agent| history(edges, agent));
         for edge in &mut self.edges {
-            edge.check(self.centre.sunk(&edge.name));
+            edge.check(self.centre.sunk(&edge.name), self.steps.is_multiple_of(8));
         }
     }
 
