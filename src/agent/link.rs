@@ -12,7 +12,7 @@ use crate::mqtt::{Input, Reason};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::status::State;
 use crate::transport::{
-    ClientTls, Connection, EndpointAddress, QuicSettings, Reader, TransportError, Writer, connect,
+    ClientTls, Connection, Dialer, EndpointAddress, QuicSettings, Reader, TransportError, Writer,
 };
 use crate::uplink::Backoff;
 
@@ -67,12 +67,13 @@ const FINISHED_EVERY: Duration = Duration::from_millis(100);
 /// Runs until told to stop, or until everything is delivered.
 pub(super) async fn run(pump: &mut Pump, dial: &Dial, ties: &Ties) -> End {
     let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX, fastrand::u64(..));
-    let mut first = true;
+    let (mut first, mut dialer) = (true, Dialer::default());
     loop {
         let mut wait_least = Duration::ZERO;
         ties.counters.link_is(State::Connecting, Instant::now());
-        let dialled =
-            async { Some(connect(&dial.endpoint, &dial.tls, &dial.quic, dial.timeout).await) };
+        let dialled = async {
+            Some(dialer.connect(&dial.endpoint, &dial.tls, &dial.quic, dial.timeout).await)
+        };
         let why = match future::or(stopped(ties), async { Ok(dialled.await) }).await {
             Err(end) => return end,
             Ok(Some(Ok(connection))) => {

@@ -12,8 +12,8 @@ use crate::mqtt::{
     ServerSettings,
 };
 use crate::transport::{
-    ClientTls, Connection, EndpointAddress, Fault, IdentityFiles, Listener, QuicSettings, Reader,
-    Scheme, ServerTls, TlsListener, TransportError, Writer, connect,
+    ClientTls, Connection, Dialer, EndpointAddress, Fault, IdentityFiles, Listener, QuicSettings,
+    Reader, Scheme, ServerTls, TlsListener, TransportError, Writer,
 };
 
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -99,7 +99,7 @@ fn meet(
 ) -> (Result<Vec<u8>, TransportError>, Result<Option<String>, TransportError>) {
     let settings = QuicSettings::default();
     let client = async {
-        let mut connection = connect(endpoint, tls, &settings, DEADLINE).await?;
+        let mut connection = Dialer::default().connect(endpoint, tls, &settings, DEADLINE).await?;
         connection.writer.write("hello".into()).await?;
         let mut buffer = [0; 16];
         let len = connection.reader.read(&mut buffer).await?;
@@ -210,13 +210,15 @@ fn a_port_where_nobody_listens_times_out() {
     let endpoint = EndpointAddress { scheme: Scheme::Quic, host, port, server_name: None };
     let settings = QuicSettings::default();
     let (tls, start) = (pki.client(), Instant::now());
-    let dial = connect(&endpoint, &tls, &settings, Duration::from_millis(300));
+    let mut dialer = Dialer::default();
+    let dial = dialer.connect(&endpoint, &tls, &settings, Duration::from_millis(300));
     let error = smol::block_on(dial).unwrap_err();
     assert!(matches!(error, TransportError::Timeout { .. }), "{error}");
     assert!(start.elapsed() < Duration::from_secs(2));
     let mut endpoint = endpoint;
     endpoint.scheme = Scheme::Tls;
-    let error = smol::block_on(connect(&endpoint, &tls, &settings, DEADLINE)).unwrap_err();
+    let error = smol::block_on(Dialer::default().connect(&endpoint, &tls, &settings, DEADLINE))
+        .unwrap_err();
     assert!(matches!(error, TransportError::Unreachable { .. }), "{error}");
 }
 
@@ -251,7 +253,8 @@ fn a_restarted_listener_is_noticed_at_once() {
         let port = relay_address.port();
         let endpoint = EndpointAddress { scheme: Scheme::Quic, host, port, server_name: None };
         let client = async {
-            let mut connection = connect(&endpoint, &tls, &settings, DEADLINE).await.unwrap();
+            let mut connection =
+                Dialer::default().connect(&endpoint, &tls, &settings, DEADLINE).await.unwrap();
             connection.writer.write("hello".into()).await.unwrap();
             connection
         };
@@ -383,7 +386,7 @@ async fn run_server(listener: &Listener) -> Vec<Vec<u8>> {
 
 async fn run_client(endpoint: EndpointAddress, tls: ClientTls, batches: &[Vec<u8>]) {
     let settings = QuicSettings::default();
-    let connection = connect(&endpoint, &tls, &settings, DEADLINE).await.unwrap();
+    let connection = Dialer::default().connect(&endpoint, &tls, &settings, DEADLINE).await.unwrap();
     let monitor = connection.monitor.clone();
     let mut session = Client::new(ClientSettings {
         client_id: "edge-17".to_owned(),
@@ -446,7 +449,8 @@ fn a_silent_client_holds_up_nobody_and_is_cut() {
     let (endpoint, tls) = (at(&listener, "localhost"), pki.client());
     let settings = QuicSettings::default();
     smol::block_on(async {
-        let dial = connect(&endpoint, &tls, &settings, DEADLINE);
+        let mut dialer = Dialer::default();
+        let dial = dialer.connect(&endpoint, &tls, &settings, DEADLINE);
         let accept = async { listener.accept().await.unwrap() };
         let knock = async {
             let silent = accept.await;
@@ -485,7 +489,7 @@ fn meet_over_tcp(
     let settings = QuicSettings::default();
     let client = async {
         let Connection { mut reader, mut writer, .. } =
-            connect(&endpoint, tls, &settings, DEADLINE).await?;
+            Dialer::default().connect(&endpoint, tls, &settings, DEADLINE).await?;
         // Both directions at once: neither may wait for the other.
         let (written, echoed) = smol::future::zip(
             writer.write(large.to_vec().into()),
@@ -542,7 +546,9 @@ fn over_tcp_two_who_both_write_much_do_not_wait_for_each_other() {
         assert!(read.unwrap() == large);
         connection.writer.finish().await;
     };
-    let client = async { both(connect(&endpoint, &tls, &settings, DEADLINE).await.unwrap()).await };
+    let client = async {
+        both(Dialer::default().connect(&endpoint, &tls, &settings, DEADLINE).await.unwrap()).await;
+    };
     let server = async {
         both(listener.accept().await.unwrap().establish(DEADLINE).await.unwrap()).await;
     };

@@ -115,10 +115,8 @@ impl Hall {
 
 /// Batches that wait for the intake, over all connections.
 const JOBS_MAX: usize = 64;
-/// One append takes at most this many batches …
+/// One append takes at most this many batches.
 const GROUP_MAX: usize = 16;
-/// … and waits at most this long for more behind the first.
-const GROUP_WAIT: Duration = Duration::from_millis(5);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(10);
@@ -496,22 +494,15 @@ fn take(
     }
 }
 
-/// The next group of batches; `None` when the collector stops.
+/// The next group of batches: what waits, and nothing is waited for behind the first. While one group
+/// is being synced the next one gathers by itself. `None` when the collector stops.
 fn gather(waiting: &Receiver<Job>) -> Option<Vec<Job>> {
     let mut jobs = vec![waiting.recv_blocking().ok()?];
-    smol::block_on(async {
-        let deadline = Instant::now() + GROUP_WAIT;
-        while jobs.len() < GROUP_MAX {
-            let late = async {
-                smol::Timer::at(deadline).await;
-                None
-            };
-            match future::or(async { waiting.recv().await.ok() }, late).await {
-                Some(job) => jobs.push(job),
-                None => break,
-            }
-        }
-    });
+    while jobs.len() < GROUP_MAX
+        && let Ok(job) = waiting.try_recv()
+    {
+        jobs.push(job);
+    }
     Some(jobs)
 }
 

@@ -94,44 +94,54 @@ impl FromStr for EndpointAddress {
     }
 }
 
-/// Dials the peer: resolves its name afresh, tries every address, verifies its certificate and opens
-/// the one stream; all that within `deadline`.
-///
-/// # Errors
-/// Why the last address tried did not work. A client certificate that the peer refuses shows only
-/// when reading, because TLS 1.3 clients finish first.
-pub async fn connect(
-    endpoint: &EndpointAddress,
-    tls: &ClientTls,
-    settings: &QuicSettings,
-    deadline: Duration,
-) -> Result<Connection, TransportError> {
-    let started = Instant::now();
-    let left = || deadline.saturating_sub(started.elapsed());
-    let addresses = within(left(), "name lookup", resolve(endpoint)).await?;
-    let mut last = None;
-    for (index, address) in addresses.iter().enumerate() {
-        // What a silent address wastes is not to be lost for those behind it.
-        let share = left() / (addresses.len() - index).try_into().unwrap_or(1);
-        let dialled = match endpoint.scheme {
-            Scheme::Quic => {
-                let dial = quic::dial(*address, endpoint.name(), tls, settings);
-                within(share, "QUIC handshake", dial).await
+/// Dials peers. Keep it: what one dial needs serves the next.
+#[derive(Debug, Default)]
+pub struct Dialer {
+    sockets: quic::Sockets,
+}
+
+impl Dialer {
+    /// Dials the peer: resolves its name afresh, tries every address, verifies its certificate and opens
+    /// the one stream; all that within `deadline`.
+    ///
+    /// # Errors
+    /// Why the last address tried did not work. A client certificate that the peer refuses shows only
+    /// when reading, because TLS 1.3 clients finish first.
+    pub async fn connect(
+        &mut self,
+        endpoint: &EndpointAddress,
+        tls: &ClientTls,
+        settings: &QuicSettings,
+        deadline: Duration,
+    ) -> Result<Connection, TransportError> {
+        let started = Instant::now();
+        let left = || deadline.saturating_sub(started.elapsed());
+        let addresses = within(left(), "name lookup", resolve(endpoint)).await?;
+        let mut last = None;
+        for (index, address) in addresses.iter().enumerate() {
+            // What a silent address wastes is not to be lost for those behind it.
+            let share = left() / (addresses.len() - index).try_into().unwrap_or(1);
+            let dialled = match endpoint.scheme {
+                Scheme::Quic => {
+                    let dial =
+                        quic::dial(&mut self.sockets, *address, endpoint.name(), tls, settings);
+                    within(share, "QUIC handshake", dial).await
+                }
+                Scheme::Tls => {
+                    let dial = tls::dial(*address, endpoint.name(), tls);
+                    within(share, "TLS handshake", dial).await
+                }
+            };
+            match dialled {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = Some(error),
             }
-            Scheme::Tls => {
-                let dial = tls::dial(*address, endpoint.name(), tls);
-                within(share, "TLS handshake", dial).await
-            }
-        };
-        match dialled {
-            Ok(connection) => return Ok(connection),
-            Err(error) => last = Some(error),
         }
+        Err(last.unwrap_or_else(|| TransportError::Resolve {
+            host: endpoint.host.clone(),
+            what: "the name has no addresses".to_owned(),
+        }))
     }
-    Err(last.unwrap_or_else(|| TransportError::Resolve {
-        host: endpoint.host.clone(),
-        what: "the name has no addresses".to_owned(),
-    }))
 }
 
 async fn resolve(endpoint: &EndpointAddress) -> Result<Vec<SocketAddr>, TransportError> {

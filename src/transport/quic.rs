@@ -84,28 +84,57 @@ impl QuicSettings {
     }
 }
 
-/// Dials one address from a socket of its own, bound to no particular address of ours, so that the
-/// connection survives when that changes.
+/// The sockets from which we dial, one per family, made when first needed and kept: a connection
+/// that is lost and made again needs no new memory. They are bound to no particular address of ours,
+/// so that a connection survives when that changes.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    v4: Option<quinn::Endpoint>,
+    v6: Option<quinn::Endpoint>,
+}
+
+impl Sockets {
+    fn towards(&mut self, address: SocketAddr) -> std::io::Result<&quinn::Endpoint> {
+        let (kept, any) = match address {
+            SocketAddr::V4(_) => (&mut self.v4, IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+            SocketAddr::V6(_) => (&mut self.v6, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
+        };
+        match kept {
+            Some(endpoint) => Ok(endpoint),
+            None => Ok(kept.insert(quinn::Endpoint::client(SocketAddr::new(any, 0))?)),
+        }
+    }
+
+    /// A socket that cannot even send is not tried again.
+    fn forget(&mut self, address: SocketAddr) {
+        match address {
+            SocketAddr::V4(_) => self.v4 = None,
+            SocketAddr::V6(_) => self.v6 = None,
+        }
+    }
+}
+
+/// Dials one address.
 pub(super) async fn dial(
+    sockets: &mut Sockets,
     address: SocketAddr,
     name: &str,
     tls: &ClientTls,
     settings: &QuicSettings,
 ) -> Result<Connection, TransportError> {
     let unreachable = |what: String| TransportError::Unreachable { address, what };
-    let any = match address {
-        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
-    };
-    let endpoint = quinn::Endpoint::client(SocketAddr::new(any, 0))
-        .map_err(|error| unreachable(error.to_string()))?;
     let crypto = QuicClientConfig::try_from(tls.quic.clone())
         .expect("TLS 1.3 with ring has QUIC's initial cipher suite");
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(settings.transport(0));
-    let connecting = endpoint
-        .connect_with(config, address, name)
-        .map_err(|error| unreachable(error.to_string()))?;
+    let endpoint = sockets.towards(address).map_err(|error| unreachable(error.to_string()))?;
+    let connecting = match endpoint.connect_with(config, address, name) {
+        Ok(connecting) => connecting,
+        Err(error) => {
+            sockets.forget(address);
+            return Err(unreachable(error.to_string()));
+        }
+    };
     let lost = |error: quinn::ConnectionError| TransportError::of_quic(&error, true);
     let connection = connecting.await.map_err(lost)?;
     let streams = connection.open_bi().await.map_err(lost)?;
