@@ -151,9 +151,13 @@ fn may_alter(statement: &[u8]) -> bool {
     if matches!(Verb::of(statement), Verb::Begin | Verb::Commit | Verb::Rollback) {
         return false;
     }
-    let end = statement.iter().position(|byte| !byte.is_ascii_alphabetic());
-    let word = statement.get(..end.unwrap_or(statement.len())).unwrap_or_default();
-    !HARMLESS.iter().any(|harmless| word.eq_ignore_ascii_case(harmless))
+    let mut words = statement.split(|byte| !byte.is_ascii_alphabetic()).filter(|w| !w.is_empty());
+    let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let is = |word: &[u8], any: &[&[u8]]| any.iter().any(|one| word.eq_ignore_ascii_case(one));
+    // A table that has rows is altered by no CREATE TABLE, unless it was dropped or renamed before,
+    // which counts by itself. CREATE OR REPLACE has another second word.
+    let creates = is(first, &[b"CREATE"]) && is(second, &[b"TABLE", b"DATABASE", b"SCHEMA"]);
+    !creates && !is(first, &HARMLESS)
 }
 
 /// Whether a lower-case statement may be about this table.
@@ -200,6 +204,10 @@ mod tests {
             ("ALTER TABLE shop.customers ADD x INT", false),
             ("ALTER TABLE old_orders ADD x INT", false),
             ("TRUNCATE TABLE orders", false),
+            ("CREATE TABLE IF NOT EXISTS orders (id INT)", false),
+            ("create database if not exists shop", false),
+            ("CREATE OR REPLACE TABLE orders (id INT)", true),
+            ("CREATE UNIQUE INDEX i ON orders (id)", true),
             ("BEGIN", false),
         ] {
             let mut schemas = Schemas::default();
