@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, sleep};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -251,7 +251,7 @@ impl View {
         }
         let count = new.lines().count() as u64;
         let age =
-            new.lines().last().and_then(age_ms).map_or("-".to_owned(), |ms| format!("{ms} ms"));
+            new.lines().rev().find_map(age_ms).map_or("-".to_owned(), |ms| format!("{ms} ms"));
         self.bytes = text.len();
         self.rows += count;
         let figures = Figures::read(pipeline);
@@ -264,13 +264,17 @@ impl View {
     }
 }
 
-/// From the change in the database to its rendering at the centre, by the line itself; the database's
-/// clock may have whole seconds only.
+/// From the statement in the database to its line at the centre, by the moment that the workload wrote
+/// into the row: the log itself may have whole seconds only.
 fn age_ms(line: &str) -> Option<i128> {
+    const DAY_US: i128 = 86_400_000_000;
     let json = Json::parse(line);
-    let committed = json.at("source")?.at("ts_us")?.whole()?;
-    let rendered = json.at("ts_us").and_then(Json::whole).filter(|us| *us > 0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_micros();
-    let at = rendered.or_else(|| i128::try_from(now).ok())?;
-    Some(((at - committed) / 1000).max(0))
+    let at = json.at("after")?.at("at")?.text()?;
+    let (_, time) = at.trim_end_matches('Z').split_once('T')?;
+    let mut us = 0;
+    for (part, unit_us) in time.split([':', '.']).zip([3_600_000_000, 60_000_000, 1_000_000, 1]) {
+        us += part.parse::<i128>().ok()? * unit_us;
+    }
+    let rendered = json.at("ts_us").and_then(Json::whole)?;
+    Some((rendered - us).rem_euclid(DAY_US) / 1000)
 }
