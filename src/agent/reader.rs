@@ -16,6 +16,7 @@ use log::{error, info, warn};
 use smol::channel::Sender;
 
 use crate::batch::{self, BatchError, Sealed};
+use crate::binlog::reader::DecodeError;
 use crate::buffer::{BufferError, DiskCause};
 use crate::position::{Checkpoint, Position};
 use crate::source::{self, Source, SourceError, Step};
@@ -303,7 +304,10 @@ impl<'a> Reader<'a> {
                 self.flush()?;
                 self.store_position()?;
             }
-            turned?;
+            turned.map_err(|error| match error {
+                ReadError::Rows(what) => ReadError::Rows(format!("{}:{what}", self.source.file())),
+                error => error,
+            })?;
         }
     }
 
@@ -319,18 +323,15 @@ impl<'a> Reader<'a> {
             Some(Step::Rows(rows)) => {
                 self.staging.ties.counters.events.add(1);
                 let offset = rows.offset;
-                let bad = |error: &dyn fmt::Display| {
-                    let (table, file) = (&rows.table, offset);
-                    ReadError::Rows(format!("{}.{} at {file}: {error}", table.schema, table.name))
+                let operation = rows.rows.operation;
+                let bad = |error: DecodeError| {
+                    let what = error.in_table(&rows.table);
+                    ReadError::Rows(format!("{offset}: {operation:?} rows: {what}"))
                 };
-                self.stager.event(&rows.table, rows.rows.operation, offset, rows.timestamp_s);
-                let mut each =
-                    rows.rows.rows(&rows.table).map_err(|e| bad(&e.in_table(&rows.table)))?;
+                self.stager.event(&rows.table, operation, offset, rows.timestamp_s);
+                let mut each = rows.rows.rows(&rows.table).map_err(bad)?;
                 let (mut before, mut after) = (Vec::new(), Vec::new());
-                while each
-                    .next_row(&mut before, &mut after)
-                    .map_err(|e| bad(&e.in_table(&rows.table)))?
-                {
+                while each.next_row(&mut before, &mut after).map_err(bad)? {
                     self.stager.row(&before, &after, &mut self.staging)?;
                 }
                 if self.stager.transactions() == 0 {
