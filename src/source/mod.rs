@@ -420,7 +420,8 @@ impl Source {
     /// A stream begins.
     fn opened(&mut self, opened: Opened) -> Result<(), SourceError> {
         let Opened { info, place, gtids } = opened;
-        log::info!("source: reading {} ({})", info.server, info.version);
+        let version = info.version.strip_prefix("5.5.5-").unwrap_or(&info.version);
+        log::info!("source: reading {} ({version})", info.server);
         let checkpoint = self.checkpoint.get_or_insert_with(|| Checkpoint {
             position: Position { server: info.server.clone(), ..Position::default() },
             gtids,

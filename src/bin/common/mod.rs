@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::process::ExitCode;
@@ -85,11 +85,14 @@ pub(crate) fn configuration<C>(
     parse: impl FnOnce(&str) -> Result<C, Vec<Problem>>,
 ) -> Result<C, Failure> {
     let refuse = |why: &dyn fmt::Display| Failure::usage(format!("{}: {why}", path.display()));
-    let facts = fs::metadata(path).map_err(|error| refuse(&error))?;
-    if facts.len() > CONFIG_BYTES_MAX {
+    let mut text = String::new();
+    // Not by the file's length, which a device or a pipe does not have.
+    fs::File::open(path)
+        .and_then(|file| file.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text))
+        .map_err(|error| refuse(&error))?;
+    if text.len() as u64 > CONFIG_BYTES_MAX {
         return Err(refuse(&"is too large for a configuration"));
     }
-    let text = fs::read_to_string(path).map_err(|error| refuse(&error))?;
     parse(&text).map_err(|problems| {
         let lines: Vec<String> =
             problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
