@@ -21,7 +21,7 @@ run: ## shows it at work: server, agent, collector, changes arriving (ROWS=… o
 
 test: ## fetches the servers that the tests need, then runs all tests (KILLS=500, PAUSE_S=60, SERVERS="…")
 	SERVERS="$(SERVERS)" tests/servers.sh fetch all
-	SERVERS="$(SERVERS)" $(CARGO) test --features collector
+	SERVERS="$(SERVERS)" $(CARGO) test --features collector -- --show-output
 
 sim: ## simulates SEEDS=1000 worlds of failing agents, links and collectors, or SEED=n alone
 	SEEDS=$(SEEDS) $(CARGO) test --features collector --test sim -- --nocapture
