@@ -17,10 +17,12 @@
 //! [`Cell::Value`]: crate::binlog::rows::Cell::Value
 
 mod charset;
+mod collation;
 mod compressed;
 mod decimal;
 mod inflate;
 mod json;
+mod multi_byte;
 mod network;
 mod number_text;
 mod single_byte;
