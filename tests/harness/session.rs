@@ -131,6 +131,9 @@ fn client_died() -> SqlError {
 
 /// The client writes tab, line feed, NUL and backslash of a cell as `\t`, `\n`, `\0` and `\\`.
 fn unescaped(cell: &str) -> String {
+    if !cell.contains('\\') {
+        return cell.to_owned();
+    }
     let mut text = String::with_capacity(cell.len());
     let mut chars = cell.chars();
     while let Some(c) = chars.next() {
