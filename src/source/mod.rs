@@ -31,9 +31,11 @@ mod track;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::binlog::compressed::Room;
 use crate::binlog::decoder::Decoder;
 use crate::binlog::event::Event;
-use crate::binlog::frame::Framer;
+use crate::binlog::frame::{Framer, Part};
+use crate::binlog::payload::Payload;
 use crate::binlog::rows::RowsEvent;
 use crate::binlog::table::Table;
 use crate::binlog::transaction::Assembler;
@@ -174,6 +176,9 @@ pub struct Source {
     input: Input,
     stopper: Stopper,
     decoder: Decoder,
+    /// The compressed transaction that is being taken apart, and room for other compressed events.
+    payload: Payload,
+    room: Room,
     assembler: Assembler,
     schemas: Schemas,
     track: Track,
@@ -217,11 +222,14 @@ impl Source {
                 Input::Files(Box::new(files))
             }
         };
+        let limit = settings.event_bytes_max;
         Ok(Self {
             settings,
             input,
             stopper,
             decoder,
+            payload: Payload::new().with_event_bytes_max(limit),
+            room: Room::new().with_event_bytes_max(limit),
             assembler: Assembler::new(),
             schemas: Schemas::default(),
             track,
@@ -250,16 +258,20 @@ impl Source {
         if let Some(why) = self.restart.take() {
             self.start_over(why)?;
         }
-        match self.wait(deadline)? {
-            Waited::Event => {}
-            Waited::Step(step) => return Ok(Some(step)),
-            Waited::Nothing => return Ok(None),
+        let advanced = self.payload.advance();
+        if matches!(advanced, Ok(false)) {
+            match self.wait(deadline)? {
+                Waited::Event => {}
+                Waited::Step(step) => return Ok(Some(step)),
+                Waited::Nothing => return Ok(None),
+            }
         }
         let live = matches!(self.input, Input::Live(_));
-        let (bytes, offset) = match &mut self.input {
-            Input::Live(live) => (live.event(), None),
+        let (bytes, offset, part) = match &mut self.input {
+            _ if !matches!(advanced, Ok(false)) => (&[][..], None, Part::Whole),
+            Input::Live(live) => (live.event(), None, live.part()),
             Input::Files(files) => match files.framer.next() {
-                Ok(Some(frame)) => (frame.bytes, Some(frame.offset)),
+                Ok(Some(frame)) => (frame.bytes, Some(frame.offset), frame.part),
                 Ok(None) => {
                     files.dry = true;
                     return Ok(Some(Step::Skip));
@@ -270,6 +282,8 @@ impl Source {
                 }
             },
         };
+        // Until its checksum has been verified, damage to it may look like anything.
+        let unverified = self.payload.is_open() || part != Part::Whole;
         let reading = Reading {
             settings: &self.settings,
             stopper: &self.stopper,
@@ -281,7 +295,23 @@ impl Source {
             gtid: &mut self.gtid,
             last_event_s: &mut self.last_event_s,
         };
-        match reading.read(bytes, offset) {
+        let result = match (advanced, part) {
+            (Err(error), _) => Err(reading.torn(&self.payload, error)),
+            (Ok(true), _) => match self.payload.event() {
+                Some(inner) => reading.read_inner(&inner),
+                None => Ok(Step::Skip),
+            },
+            (Ok(false), Part::Whole) => match self.payload.expect_closed() {
+                Ok(()) => reading.read(bytes, offset, &mut self.room),
+                Err(error) => Err(reading.torn(&self.payload, error)),
+            },
+            (Ok(false), Part::Head) => reading.begin_payload(&mut self.payload, bytes, offset),
+            (Ok(false), Part::Rest) => match self.payload.push(bytes) {
+                Ok(()) => Ok(Step::Skip),
+                Err(error) => Err(reading.torn(&self.payload, error)),
+            },
+        };
+        match result {
             Ok(step) => {
                 self.caught_up = matches!(step, Step::Heartbeat);
                 if matches!(step, Step::Commit | Step::Statement | Step::Heartbeat) {
@@ -293,9 +323,11 @@ impl Source {
                 self.restart = Some(why.clone());
                 Ok(Some(Step::Abandoned { why }))
             }
-            Err(Failure::Damaged(error)) if live && self.damaged < DAMAGED_MAX => {
+            Err(failure)
+                if live && self.damaged < DAMAGED_MAX && failure.may_be_damage(unverified) =>
+            {
                 self.damaged += 1;
-                let why = error.to_string();
+                let why = SourceError::from(failure).to_string();
                 self.restart = Some(why.clone());
                 Ok(Some(Step::Abandoned { why }))
             }
@@ -400,7 +432,8 @@ impl Source {
                 Waited::Step(Step::Abandoned { why })
             }
             Fill::NextFile => {
-                let torn = self.assembler.is_inside();
+                let torn = self.assembler.is_inside() || self.payload.is_open();
+                self.payload.abandon();
                 self.assembler = Assembler::new();
                 self.gtid = None;
                 if let Input::Files(files) = &self.input {
@@ -447,6 +480,7 @@ impl Source {
     /// Reads from the checkpoint again.
     fn start_over(&mut self, why: String) -> Result<(), SourceError> {
         self.decoder = Decoder::new();
+        self.payload.abandon();
         self.assembler = Assembler::new();
         self.gtid = None;
         self.caught_up = false;
@@ -581,6 +615,7 @@ fn last_boundary(files: &mut Files) -> Result<u64, SourceError> {
     files.seek(0)?;
     let (mut decoder, mut assembler, mut boundary) =
         (Decoder::new(), Assembler::new(), FIRST_EVENT);
+    let (mut payload, mut room) = (Payload::new(), Room::new());
     loop {
         if files.dry && files.fill_once()? == Fill::Idle {
             return Ok(boundary);
@@ -600,11 +635,27 @@ fn last_boundary(files: &mut Files) -> Result<u64, SourceError> {
             table: String::new(),
             error,
         };
-        let (header, event) = decoder.decode(frame.bytes).map_err(failed)?;
-        let end = frame.offset + frame.bytes.len() as u64;
-        assembler.step(&header, event, frame.offset).map_err(failed)?;
-        if !assembler.is_inside() {
-            boundary = end;
+        match frame.part {
+            Part::Whole => {
+                let (header, event) = decoder.decode_in(frame.bytes, &mut room).map_err(failed)?;
+                let end = frame.offset + frame.bytes.len() as u64;
+                assembler.step(&header, event, frame.offset).map_err(failed)?;
+                if !assembler.is_inside() {
+                    boundary = end;
+                }
+                continue;
+            }
+            Part::Head => payload.begin(frame.bytes, frame.offset, decoder.format()),
+            Part::Rest => payload.push(frame.bytes),
+        }
+        .map_err(failed)?;
+        while payload.advance().map_err(failed)? {
+            let Some(inner) = payload.event() else { break };
+            let (header, event) = decoder.decode_inner(&inner).map_err(failed)?;
+            assembler.step(&header, event, inner.offset).map_err(failed)?;
+            if inner.last && !assembler.is_inside() {
+                boundary = inner.offset + u64::from(inner.outer.length);
+            }
         }
     }
 }
