@@ -458,6 +458,51 @@ fn inner_length(held: &[u8], event_bytes_max: u32) -> Result<Option<usize>, Deco
     Ok(Some(length as usize))
 }
 
+/// The property that tests and fuzzers share: whatever the bytes, in whatever portions, taking them apart ends
+/// without a panic, what comes out are events that were in it, and no more is held than one of them.
+///
+/// `input` is a TRANSACTION_PAYLOAD without a checksum; its type and its length are put right.
+pub fn check_payload(input: &[u8]) {
+    const LIMIT: u32 = 1 << 20;
+    const BYTES_MAX: u64 = 16 << 20;
+    let Some((head, rest)) = input.split_first_chunk::<HEADER_LEN>() else { return };
+    let mut bytes = head.to_vec();
+    let length = u32::try_from(input.len()).unwrap_or(u32::MAX);
+    bytes.splice(4..5, [EventKind::TransactionPayload.code()]);
+    bytes.splice(9..13, length.to_le_bytes());
+    bytes.extend(rest);
+    let format = Format::plain(super::format::Flavor::Mysql);
+    let mut payload = Payload::new().with_event_bytes_max(LIMIT);
+    let portion = usize::from(*head.first().unwrap_or(&0)) + HEADER_LEN;
+    let (mut decoder, mut portions, mut out) = (super::decoder::Decoder::new(), 0, 0);
+    for portion in bytes.chunks(portion) {
+        let pushed = match portions {
+            0 => payload.begin(portion, 4, Some(&format)),
+            _ => payload.push(portion),
+        };
+        portions += 1;
+        if pushed.is_err() {
+            return;
+        }
+        loop {
+            match payload.advance() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) => return,
+            }
+            let inner = payload.event().expect("there is one");
+            assert!(inner.bytes.len() >= HEADER_LEN && inner.bytes.len() <= LIMIT as usize);
+            assert!(!inner.last || !payload.is_open());
+            out += inner.bytes.len() as u64;
+            // What is small may stand for a lot, and a look at the first of it will do.
+            if decoder.decode_inner(&inner).is_err() || out > BYTES_MAX {
+                return;
+            }
+            assert!(payload.plain.len() <= 2 * LIMIT as usize + 4 * STEP);
+        }
+    }
+}
+
 /// zstd's decompressor, made when it is first needed.
 #[derive(Default)]
 struct Context(Option<DCtx<'static>>);
