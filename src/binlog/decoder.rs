@@ -6,9 +6,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::compressed::Room;
 use super::event::Event;
 use super::format::{Checksum, Flavor, Format};
 use super::header::{EventKind, FLAG_IN_USE, HEADER_LEN, Header};
+use super::payload::Inner;
 use super::reader::{DecodeError, Reader, Reason};
 use super::statement::Verb;
 use super::table::{Column, Kind, Table};
@@ -61,8 +63,51 @@ impl Decoder {
     /// `table(id).is_none()` behind a table map says that it must be defined again. ROTATE and
     /// FORMAT_DESCRIPTION make all of them unknown, as they do in the servers.
     ///
-    /// Fails if the event is torn, changed or not understood, or cannot be carried.
+    /// Fails if the event is torn, changed or not understood, or cannot be carried. An event that is
+    /// compressed needs room: [`Self::decode_in`].
     pub fn decode<'a>(&mut self, event: &'a [u8]) -> Result<(Header, Event<'a>), DecodeError> {
+        self.decode_whole(event, None)
+    }
+
+    /// The same, with room for the content of an event that is compressed (`log_bin_compress`). The header
+    /// keeps its kind; what comes out is an ordinary statement, or ordinary rows.
+    pub fn decode_in<'a>(
+        &mut self,
+        event: &'a [u8],
+        room: &'a mut Room,
+    ) -> Result<(Header, Event<'a>), DecodeError> {
+        room.tidy();
+        self.decode_whole(event, Some(room))
+    }
+
+    /// Decodes an event out of a TRANSACTION_PAYLOAD. The length and the end in its header are those of the
+    /// event around it, for its place in the file is that event's.
+    ///
+    /// Fails as [`Self::decode`], and on events that are about a file, a stream or another transaction.
+    pub fn decode_inner<'a>(
+        &mut self,
+        inner: &Inner<'a>,
+    ) -> Result<(Header, Event<'a>), DecodeError> {
+        let mut reader = Reader::new(inner.bytes);
+        let header = Header::decode(&mut reader)?;
+        if header.length as usize != inner.bytes.len() {
+            return Err(reader.invalid(header.length.into(), "header: length"));
+        }
+        if !header.kind.is_of_a_transaction() {
+            let reason = Reason::OutOfPlace { kind: header.kind, when: "inside a payload" };
+            return Err(reader.error("event", reason));
+        }
+        let Header { length, end_position, .. } = inner.outer;
+        let event = Event::decode(&header, self.format.as_ref(), reader.rest())?;
+        self.note(&event);
+        Ok((Header { length, end_position, ..header }, event))
+    }
+
+    fn decode_whole<'a>(
+        &mut self,
+        event: &'a [u8],
+        room: Option<&'a mut Room>,
+    ) -> Result<(Header, Event<'a>), DecodeError> {
         let mut reader = Reader::new(event);
         let header = Header::decode(&mut reader)?;
         if header.length as usize != event.len() {
@@ -78,13 +123,24 @@ impl Decoder {
             return Ok((header, Event::FormatDescription(Box::new(format))));
         }
         let body = self.body(&header, event)?;
-        let event = Event::decode(&header, self.format.as_ref(), body)?;
-        match &event {
+        let format = self.format.as_ref();
+        let event = match (header.kind.uncompressed(), room) {
+            (Some(kind), Some(room)) => {
+                room.unpack(Event::decode(&Header { kind, ..header }, format, body)?)?
+            }
+            _ => Event::decode(&header, format, body)?,
+        };
+        self.note(&event);
+        Ok((header, event))
+    }
+
+    /// Remembers what later events need to know of this one.
+    fn note(&mut self, event: &Event<'_>) {
+        match event {
             Event::TableMap(map) => self.remember(map.table_id, map.body),
             Event::Rotate { .. } => self.forget_tables(),
             _ => {}
         }
-        Ok((header, event))
     }
 
     /// The bytes between header and checksum.
@@ -172,7 +228,8 @@ impl Decoder {
     }
 }
 
-const CHECKSUM_LEN: usize = 4;
+/// The bytes of the CRC32 at the end of an event.
+pub(super) const CHECKSUM_LEN: usize = 4;
 
 /// Compares the CRC32 at the end with that of the bytes before it. The server computes a format
 /// description's before it sets the IN_USE flag.

@@ -139,7 +139,7 @@ fn ignore_or_refuse<'a>(
             return Ok(Event::Ignored(kind));
         }
         _ if header.is_ignorable() => return Ok(Event::Ignored(kind)),
-        K::TransactionPayload => "a compressed transaction (binlog_transaction_compression)",
+        K::TransactionPayload => "a compressed transaction as one event: it is read in portions",
         K::PartialUpdateRows => "partial JSON updates (binlog_row_value_options=PARTIAL_JSON)",
         K::QueryCompressed
         | K::WriteRowsCompressedV1
@@ -147,7 +147,7 @@ fn ignore_or_refuse<'a>(
         | K::DeleteRowsCompressedV1
         | K::WriteRowsCompressed
         | K::UpdateRowsCompressed
-        | K::DeleteRowsCompressed => "compressed events (log_bin_compress)",
+        | K::DeleteRowsCompressed => "a compressed event without room for its content",
         K::PreGaWriteRows | K::PreGaUpdateRows | K::PreGaDeleteRows => {
             "row events of a MySQL 5.1 alpha"
         }

@@ -10,6 +10,7 @@ use super::handshake::{Greeting, NONCE, SSL};
 use super::packet::{Fields, PACKET_MAX, PacketError};
 use super::tls::TlsMode;
 use crate::binlog::format::Flavor;
+use crate::binlog::frame::{Part, comes_in_portions};
 
 /// Results are small: columns of one table, names of files.
 const RESULT_BYTES_MAX: usize = 8 << 20;
@@ -219,7 +220,7 @@ impl Connection {
             self.register(server_id)?;
         }
         self.channel.command(&dump.encode(server_id))?;
-        Ok(Stream { channel: self.channel, taken: false })
+        Ok(Stream { channel: self.channel, at_hand: None, in_portions: false })
     }
 
     fn register(&mut self, server_id: u32) -> Result<(), MysqlError> {
@@ -246,37 +247,79 @@ impl Connection {
 }
 
 /// The stream of events; no other command fits into it.
+///
+/// Each event comes whole, but for a TRANSACTION_PAYLOAD, which comes in portions, as the network has them.
 pub struct Stream {
     channel: Channel,
-    /// The packet at hand was handed out.
-    taken: bool,
+    /// Which part of an event is at hand.
+    at_hand: Option<Part>,
+    /// The current packet's event comes in portions, of which one at least was at hand.
+    in_portions: bool,
 }
 
 impl Stream {
-    /// Waits for the next event: its bytes as they stand in the log. False if there is none by then.
-    /// [`Stream::event`] has it until the next call.
+    /// Waits for the next event, or portion of one: its bytes as they stand in the log. False if there is
+    /// none by then. [`Stream::event`] has it until the next call, and [`Stream::part`] says what it is.
     ///
     /// # Errors
     /// The server's, and [`MysqlError::End`] where it says that the log ends.
     pub fn poll(&mut self, deadline: Instant) -> Result<bool, MysqlError> {
-        if std::mem::take(&mut self.taken) {
-            self.channel.advance();
-        }
-        if !self.channel.poll(deadline)? {
-            return Ok(false);
-        }
-        self.taken = true;
-        match self.channel.packet() {
-            [0x00, _, ..] => Ok(true),
-            [0xff, ..] => Err(server_error(self.channel.packet())),
-            [0xfe, ..] => Err(MysqlError::End),
-            other => Err(unexpected("an event", other)),
+        loop {
+            if self.at_hand.take().is_some() {
+                self.channel.forget_begun();
+                if self.channel.is_whole() {
+                    self.channel.advance();
+                    self.in_portions = false;
+                }
+            }
+            let in_portions = self.in_portions;
+            let enough = |begun: &[u8]| match begun {
+                // Behind the byte of its state stands the event.
+                _ if in_portions => !begun.is_empty(),
+                [0x00, event @ ..] => comes_in_portions(event) == Some(true),
+                _ => false,
+            };
+            if !self.channel.poll_until(deadline, enough)? {
+                return Ok(false);
+            }
+            if in_portions {
+                self.at_hand = Some(Part::Rest);
+                // The packet may end with nothing, to say that the one before was full by chance.
+                if self.channel.begun().is_empty() {
+                    continue;
+                }
+                return Ok(true);
+            }
+            return match self.channel.begun() {
+                [0x00, event @ ..] if !event.is_empty() => {
+                    self.in_portions = comes_in_portions(event) == Some(true);
+                    self.at_hand = Some(if self.in_portions { Part::Head } else { Part::Whole });
+                    Ok(true)
+                }
+                [0xff, ..] => Err(server_error(self.channel.begun())),
+                [0xfe, ..] => Err(MysqlError::End),
+                other => Err(unexpected("an event", other)),
+            };
         }
     }
 
-    /// The event that [`Stream::poll`] found; empty if there is none.
+    /// What [`Stream::poll`] found; empty if there is nothing.
     pub fn event(&self) -> &[u8] {
-        self.channel.packet().get(1..).unwrap_or_default()
+        match self.at_hand {
+            Some(Part::Rest) => self.channel.begun(),
+            Some(Part::Whole | Part::Head) => self.channel.begun().get(1..).unwrap_or_default(),
+            None => &[],
+        }
+    }
+
+    /// Which part of an event that is.
+    pub fn part(&self) -> Part {
+        self.at_hand.unwrap_or_default()
+    }
+
+    /// Bytes received so far: if they grow, the server is alive, however slowly a large event comes.
+    pub fn received(&self) -> u64 {
+        self.channel.received()
     }
 
     /// Whether bytes beyond the current event have been received.
