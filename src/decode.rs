@@ -22,6 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::binlog::decoder::Decoder;
+use crate::binlog::event::Event;
 use crate::binlog::format::Checksum;
 use crate::binlog::frame::Framer;
 use crate::binlog::header::{EventKind, Header};
@@ -82,6 +83,9 @@ pub struct Summary {
     /// Values that were written as bytes although they are, or may be, text.
     #[serde(skip)]
     pub undecoded: u64,
+    /// JSON values of which the log has only the differences from what it has not.
+    #[serde(skip)]
+    pub unapplied: u64,
 }
 
 /// Changes of one table.
@@ -213,6 +217,7 @@ impl<'o, W: Write> Scan<'o, W> {
         if let Some(printer) = &mut self.printer {
             if let Renderer::Debezium(debezium) = &printer.renderer {
                 self.summary.undecoded = debezium.undecoded();
+                self.summary.unapplied = debezium.unapplied();
             }
             if let Err(error) = printer.out.flush()
                 && result.is_ok()
@@ -274,6 +279,9 @@ impl<'o, W: Write> Scan<'o, W> {
         let decoded = self.decoder.decode(bytes);
         let (header, event) = decoded.map_err(content)?;
         self.count(&header, offset);
+        if let Event::Incident(incident) = &event {
+            return Err(Cause::Content(incident.to_string()));
+        }
         let step = assembler.step(&header, event, offset).map_err(content)?;
         match step {
             Step::Begin(begin) => self.begin(begin),

@@ -20,6 +20,7 @@ pub mod format;
 pub mod frame;
 pub mod gtid;
 pub mod header;
+pub mod old_temporal;
 pub mod query;
 pub mod reader;
 pub mod rows;

@@ -70,6 +70,34 @@ impl std::error::Error for EnvelopeError {
     }
 }
 
+/// What a list of differences of JSON comes to.
+enum Json {
+    /// The whole document.
+    Document,
+    /// The differences themselves, as `json_diff::describe` has them: the row image has not what they
+    /// differ from.
+    Differences,
+}
+
+/// Appends the document that a list of differences makes of the before image's; without one, the list.
+fn apply_json(
+    before: Option<Cell<'_>>,
+    diffs: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<Json, ValueError> {
+    match before {
+        Some(Cell::Value(document)) => {
+            let _ = (document, &out);
+            Err(ValueError { what: "partial JSON", length: diffs.len() }).map(|()| Json::Document)
+        }
+        Some(Cell::Absent) | None => Ok(Json::Differences),
+        Some(Cell::Null | Cell::JsonDiff(_)) => {
+            let what = "JSON: differences from what is no document";
+            Err(ValueError { what, length: diffs.len() })
+        }
+    }
+}
+
 /// Pairs the cells of an image with their columns.
 fn image<'t, 'c>(
     table: &'t Table,

@@ -92,7 +92,7 @@ impl Reading<'_> {
                 offset
             }
         };
-        if let Some(step) = self.aside(&header, &event, live)? {
+        if let Some(step) = self.aside(&header, &event, offset, live)? {
             return Ok(step);
         }
         let step =
@@ -105,6 +105,7 @@ impl Reading<'_> {
         &mut self,
         header: &Header,
         event: &Event<'_>,
+        offset: u64,
         live: bool,
     ) -> Result<Option<Step<'a>>, Failure> {
         match event {
@@ -132,6 +133,13 @@ impl Reading<'_> {
             Event::Gtid(gtid) => *self.gtid = Some(gtid.gtid()),
             Event::MariadbGtid(gtid) => *self.gtid = Some(gtid.gtid()),
             Event::AnonymousGtid(_) => *self.gtid = None,
+            Event::Incident(incident) => {
+                return Err(Failure::Fatal(SourceError::Incident {
+                    file: self.track.file.clone(),
+                    offset,
+                    incident: incident.to_string(),
+                }));
+            }
             _ => {}
         }
         Ok(None)
