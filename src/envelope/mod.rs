@@ -13,7 +13,7 @@ use std::fmt;
 
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::{Column, Table};
-use crate::binlog::value::ValueError;
+use crate::binlog::value::{ValueError, json_diff};
 use crate::position::Gtid;
 
 /// One row's change with all that an envelope may say of it.
@@ -71,7 +71,7 @@ impl std::error::Error for EnvelopeError {
 }
 
 /// What a list of differences of JSON comes to.
-enum Json {
+enum Diffed {
     /// The whole document.
     Document,
     /// The differences themselves, as `json_diff::describe` has them: the row image has not what they
@@ -84,13 +84,12 @@ fn apply_json(
     before: Option<Cell<'_>>,
     diffs: &[u8],
     out: &mut Vec<u8>,
-) -> Result<Json, ValueError> {
+) -> Result<Diffed, ValueError> {
     match before {
         Some(Cell::Value(document)) => {
-            let _ = (document, &out);
-            Err(ValueError { what: "partial JSON", length: diffs.len() }).map(|()| Json::Document)
+            json_diff::apply(document, diffs, out).map(|()| Diffed::Document)
         }
-        Some(Cell::Absent) | None => Ok(Json::Differences),
+        Some(Cell::Absent) | None => json_diff::describe(diffs, out).map(|()| Diffed::Differences),
         Some(Cell::Null | Cell::JsonDiff(_)) => {
             let what = "JSON: differences from what is no document";
             Err(ValueError { what, length: diffs.len() })
