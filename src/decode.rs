@@ -23,6 +23,7 @@ use serde::Serialize;
 
 use crate::binlog::compressed::Room;
 use crate::binlog::decoder::Decoder;
+use crate::binlog::event::Event;
 use crate::binlog::format::Checksum;
 use crate::binlog::frame::{Frame, Framer, Part};
 use crate::binlog::header::{EventKind, Header};
@@ -85,6 +86,9 @@ pub struct Summary {
     /// Values that were written as bytes although they are, or may be, text.
     #[serde(skip)]
     pub undecoded: u64,
+    /// JSON values of which the log has only the differences from what it has not.
+    #[serde(skip)]
+    pub unapplied: u64,
 }
 
 /// Changes of one table.
@@ -226,6 +230,7 @@ impl<'o, W: Write> Scan<'o, W> {
         if let Some(printer) = &mut self.printer {
             if let Renderer::Debezium(debezium) = &printer.renderer {
                 self.summary.undecoded = debezium.undecoded();
+                self.summary.unapplied = debezium.unapplied();
             }
             if let Err(error) = printer.out.flush()
                 && result.is_ok()
@@ -291,6 +296,9 @@ impl<'o, W: Write> Scan<'o, W> {
         let decoded = self.decoder.decode_in(frame.bytes, room);
         let (header, event) = decoded.map_err(content)?;
         self.count(&header, frame.offset);
+        if let Event::Incident(incident) = &event {
+            return Err(Cause::Content(incident.to_string()));
+        }
         let step = assembler.step(&header, event, frame.offset).map_err(content)?;
         self.step(step)
     }

@@ -574,5 +574,9 @@ fn index_of<T: Clone + PartialEq>(all: &mut Vec<T>, item: &T) -> usize {
 }
 
 fn weight(image: &[Cell<'_>]) -> usize {
-    image.iter().map(|cell| if let Cell::Value(bytes) = cell { bytes.len() + 2 } else { 1 }).sum()
+    let of = |cell: &Cell<'_>| match cell {
+        Cell::Value(bytes) | Cell::JsonDiff(bytes) => bytes.len() + 2,
+        Cell::Null | Cell::Absent => 1,
+    };
+    image.iter().map(of).sum()
 }

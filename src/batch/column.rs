@@ -1,8 +1,8 @@
 //! One column of a group: what the rows have in it, and the layout that makes it small.
 //!
 //! ```text
-//!  states    n integers: 0 value, 1 NULL, 2 same as the before image
-//!  lengths   one integer per value
+//!  states    n integers: 0 value, 1 NULL, 2 same as the before image, 3 differences of JSON
+//!  lengths   one integer per value or list of differences
 //!  layout    u8
 //!  bytes     by layout
 //! ```
@@ -24,6 +24,7 @@ use super::{BatchError, ints};
 const VALUE: u8 = 0;
 const NULL: u8 = 1;
 const SAME: u8 = 2;
+const DIFF: u8 = 3;
 
 const RAW: u8 = 0;
 const LITTLE: u8 = 1;
@@ -49,14 +50,17 @@ pub(super) struct Column {
 impl Column {
     pub(super) fn push(&mut self, cell: Cell<'_>) {
         match cell {
-            Cell::Value(bytes) => {
-                self.states.push(VALUE);
-                self.lengths.push(bytes.len() as u32);
-                self.bytes.extend_from_slice(bytes);
-            }
+            Cell::Value(bytes) => self.push_bytes(VALUE, bytes),
+            Cell::JsonDiff(bytes) => self.push_bytes(DIFF, bytes),
             // A group's columns are those that its images have, so an absent cell cannot come here.
             Cell::Null | Cell::Absent => self.states.push(NULL),
         }
+    }
+
+    fn push_bytes(&mut self, state: u8, bytes: &[u8]) {
+        self.states.push(state);
+        self.lengths.push(bytes.len() as u32);
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// The after image of an update: only what differs from the before image.
@@ -84,9 +88,10 @@ impl Column {
         self.bytes.drain(..bytes);
     }
 
-    /// How many values, and of how many bytes, the first `rows` rows have.
+    /// How many values and lists of differences, and of how many bytes, the first `rows` rows have.
     fn prefix(&self, rows: usize) -> (usize, usize) {
-        let values = self.states.iter().take(rows).filter(|state| **state == VALUE).count();
+        let has_bytes = |state: &&u8| matches!(**state, VALUE | DIFF);
+        let values = self.states.iter().take(rows).filter(has_bytes).count();
         let bytes = self.lengths.iter().take(values).map(|len| *len as usize).sum();
         (values, bytes)
     }
@@ -254,6 +259,7 @@ enum Slot {
     Null,
     Same,
     Value { start: usize, end: usize },
+    Diff { start: usize, end: usize },
 }
 
 impl Decoded {
@@ -266,7 +272,8 @@ impl Decoded {
         charge(budget, rows * size_of::<Slot>())?;
         let mut states = Vec::with_capacity(rows);
         ints::decode(cursor, rows, |state| states.push(state))?;
-        let values = states.iter().filter(|state| **state == u64::from(VALUE)).count();
+        let has_bytes = |state: &&u64| [VALUE, DIFF].iter().any(|one| u64::from(*one) == **state);
+        let values = states.iter().filter(has_bytes).count();
         let mut lengths = Vec::with_capacity(values);
         ints::decode(cursor, values, |len| lengths.push(len))?;
         let total = lengths
@@ -287,6 +294,9 @@ impl Decoded {
             Some(Slot::Value { start, end }) => {
                 Cell::Value(self.bytes.get(*start..*end).unwrap_or_default())
             }
+            Some(Slot::Diff { start, end }) => {
+                Cell::JsonDiff(self.bytes.get(*start..*end).unwrap_or_default())
+            }
             Some(Slot::Same) => before,
             Some(Slot::Null) | None => Cell::Null,
         }
@@ -300,12 +310,19 @@ fn charge(budget: &mut usize, bytes: usize) -> Result<(), BatchError> {
 
 fn slots(states: &[u64], lengths: &[u64]) -> Result<Vec<Slot>, BatchError> {
     let (mut start, mut lengths) = (0, lengths.iter());
+    let mut next = || {
+        let from = start;
+        start += lengths.next().copied().unwrap_or(0) as usize;
+        (from, start)
+    };
     let slot = |state: &u64| match u8::try_from(*state) {
         Ok(VALUE) => {
-            let end = start + lengths.next().copied().unwrap_or(0) as usize;
-            let slot = Slot::Value { start, end };
-            start = end;
-            Ok(slot)
+            let (start, end) = next();
+            Ok(Slot::Value { start, end })
+        }
+        Ok(DIFF) => {
+            let (start, end) = next();
+            Ok(Slot::Diff { start, end })
         }
         Ok(NULL) => Ok(Slot::Null),
         Ok(SAME) => Ok(Slot::Same),
@@ -391,6 +408,29 @@ mod tests {
         round(Kind::Double, &doubles.iter().map(|b| Cell::Value(b)).collect::<Vec<_>>());
         round(Kind::Tiny, &[Cell::Null, Cell::Value(&[3]), Cell::Null]);
         round(Kind::Tiny, &[]);
+    }
+
+    #[test]
+    fn differences_are_told_from_values_and_an_empty_list_from_the_same() {
+        let cells = [
+            Cell::JsonDiff(b""),
+            Cell::Value(b"whole"),
+            Cell::JsonDiff(b"diffs"),
+            Cell::Null,
+            Cell::Value(b""),
+        ];
+        round(Kind::Json, &cells);
+        let mut column = Column::default();
+        column.push_changed(Cell::Value(b"x"), Cell::JsonDiff(b""));
+        column.push_changed(Cell::Value(b"x"), Cell::Value(b"x"));
+        column.push_changed(Cell::Null, Cell::JsonDiff(b"d"));
+        column.truncate(3);
+        column.drain(1);
+        let (mut bytes, mut budget) = (Vec::new(), 1000);
+        column.encode(Kind::Json, 2, &mut Vec::new(), &mut bytes);
+        let back = Decoded::decode(&mut Cursor::new(&bytes), 2, &mut budget).unwrap();
+        assert_eq!(back.cell(0, Cell::Value(b"x")), Cell::Value(b"x"));
+        assert_eq!(back.cell(1, Cell::Null), Cell::JsonDiff(b"d"));
     }
 
     #[test]

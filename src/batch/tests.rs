@@ -17,6 +17,7 @@ enum Owned {
     Absent,
     Null,
     Value(Vec<u8>),
+    JsonDiff(Vec<u8>),
 }
 
 fn owned(cells: &[Cell<'_>]) -> Vec<Owned> {
@@ -24,6 +25,7 @@ fn owned(cells: &[Cell<'_>]) -> Vec<Owned> {
         Cell::Absent => Owned::Absent,
         Cell::Null => Owned::Null,
         Cell::Value(bytes) => Owned::Value(bytes.to_vec()),
+        Cell::JsonDiff(bytes) => Owned::JsonDiff(bytes.to_vec()),
     };
     cells.iter().map(one).collect()
 }
@@ -33,6 +35,7 @@ fn borrowed(cells: &[Owned]) -> Vec<Cell<'_>> {
         &Owned::Absent => Cell::Absent,
         &Owned::Null => Cell::Null,
         Owned::Value(bytes) => Cell::Value(bytes),
+        Owned::JsonDiff(bytes) => Cell::JsonDiff(bytes),
     };
     cells.iter().map(one).collect()
 }
@@ -48,7 +51,7 @@ fn tables() -> Vec<Arc<Table>> {
         Arc::new(Table { schema: "s".into(), name: name.into(), columns, ..Table::default() })
     };
     vec![
-        table("a", &[Kind::Long, Kind::Varchar, Kind::Double]),
+        table("a", &[Kind::Long, Kind::Varchar, Kind::Double, Kind::Json]),
         table("b", &[Kind::LongLong, Kind::NewDecimal, Kind::Blob, Kind::Float, Kind::DateTime2]),
     ]
 }
@@ -95,6 +98,7 @@ impl Script {
             match rng.u8(0..4) {
                 0 => Owned::Null,
                 1 => Owned::Value(vec![7; len]),
+                2 if column.kind == Kind::Json => Owned::JsonDiff(vec![9; len / 3]),
                 _ => Owned::Value((0..len).map(|_| rng.u8(0..3)).collect()),
             }
         };

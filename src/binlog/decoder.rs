@@ -10,6 +10,7 @@ use super::compressed::Room;
 use super::event::Event;
 use super::format::{Checksum, Flavor, Format};
 use super::header::{EventKind, FLAG_IN_USE, HEADER_LEN, Header};
+use super::old_temporal::DIGITS_UNKNOWN;
 use super::payload::Inner;
 use super::reader::{DecodeError, Reader, Reason};
 use super::statement::Verb;
@@ -112,6 +113,9 @@ impl Decoder {
         let header = Header::decode(&mut reader)?;
         if header.length as usize != event.len() {
             return Err(reader.invalid(header.length.into(), "header: length"));
+        }
+        if header.kind == EventKind::StartV3 {
+            return Err(reader.error("event", Reason::Unsupported { what: BEFORE_5_0 }));
         }
         if header.kind == EventKind::FormatDescription {
             let format = Format::decode(reader.rest())?;
@@ -231,6 +235,10 @@ impl Decoder {
 /// The bytes of the CRC32 at the end of an event.
 pub(super) const CHECKSUM_LEN: usize = 4;
 
+/// Version 1 is that of MySQL 3.23, version 3 that of 4.0 and 4.1.
+const BEFORE_5_0: &str = "a log of binlog version 1 to 3, from a server before MySQL 5.0: it holds \
+                          statements, and row events were not yet invented";
+
 /// Compares the CRC32 at the end with that of the bytes before it. The server computes a format
 /// description's before it sets the IN_USE flag.
 fn verify(event: &[u8], clear_in_use: bool) -> Result<(), DecodeError> {
@@ -295,13 +303,14 @@ pub fn check_decode(input: &[u8]) {
 }
 
 fn check_rows(rows: &super::rows::RowsEvent<'_>) {
-    const KINDS: [(Kind, u16); 6] = [
+    const KINDS: [(Kind, u16); 7] = [
         (Kind::Long, 0),
         (Kind::Varchar, 20),
         (Kind::Blob, 3),
         (Kind::NewDecimal, 0x020a),
         (Kind::Bit, 0x0103),
         (Kind::Json, 4),
+        (Kind::Time, DIGITS_UNKNOWN),
     ];
     let kinds = KINDS.iter().cycle().take(rows.column_count);
     let column =
@@ -473,6 +482,68 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_s_context_is_harmless_and_a_load_is_a_statement() {
+        let mut decoder = Decoder::new();
+        decoder.decode(&format_event(0, 0)).unwrap();
+        let variable = [1, 0, 0, 0, b'v', 0, 2, 8, 0, 0, 0, 1, 0, 0, 0, 9];
+        for (code, body) in [
+            (5, &[2, 9, 0, 0, 0, 0, 0, 0, 0][..]),
+            (13, &[1; 16]),
+            (14, &variable),
+            (14, &[1, 0, 0, 0, b'v', 1]),
+            (8, &[1; 30]),
+            (9, &[1, 0, 0, 0, b'a']),
+            (11, &[1, 0, 0, 0]),
+            (17, &[1, 0, 0, 0, b'a']),
+        ] {
+            let bytes = event_bytes(code, body);
+            let want = Event::Ignored(EventKind::from(code));
+            assert_eq!(decoder.decode(&bytes).unwrap().1, want, "{code}");
+            for len in 0..body.len().min(4) {
+                assert!(decoder.decode(&event_bytes(code, &body[..len])).is_err(), "{code} {len}");
+            }
+        }
+        for len in 0..9 {
+            assert!(decoder.decode(&event_bytes(5, &[1; 9][..len])).is_err());
+        }
+        for len in 0..variable.len() {
+            let bytes = event_bytes(14, &variable[..len]);
+            assert!(decoder.decode(&bytes).is_err(), "{len}");
+        }
+        let load = [&[0; 13][..], &[1; 13], b"\0LOAD DATA INFILE 'f'"].concat();
+        let bytes = event_bytes(18, &load);
+        let (_, event) = decoder.decode(&bytes).unwrap();
+        let Event::LoadData { statement: Some(statement) } = event else { panic!("{event:?}") };
+        assert_eq!(statement.statement, b"LOAD DATA INFILE 'f'");
+        for code in [6, 10, 12] {
+            let bytes = event_bytes(code, &[1; 30]);
+            assert_eq!(decoder.decode(&bytes).unwrap().1, Event::LoadData { statement: None });
+        }
+    }
+
+    #[test]
+    fn an_incident_says_what_the_server_lost() {
+        let mut decoder = Decoder::new();
+        decoder.decode(&format_event(1, 0)).unwrap();
+        let bytes = sealed(26, 0, &[1, 0, 4, b'f', b'u', b'l', b'l']);
+        let (_, Event::Incident(incident)) = decoder.decode(&bytes).unwrap() else {
+            panic!("an incident")
+        };
+        let text = incident.to_string();
+        assert!(text.starts_with("INCIDENT 1: ") && text.ends_with("`full`"), "{text}");
+        assert!(decoder.decode(&sealed(26, 0, &[1, 0, 4, b'f'])).is_err());
+    }
+
+    #[test]
+    fn logs_from_before_mysql_5_0_are_refused_with_the_reason() {
+        // Version 1 has a header of 13 bytes, version 3 one of 19.
+        for body_len in [50, 56] {
+            let error = Decoder::new().decode(&event_bytes(1, &vec![3; body_len])).unwrap_err();
+            assert!(error.to_string().contains("before MySQL 5.0"), "{error}");
+        }
+    }
+
+    #[test]
     fn no_truncation_and_no_flipped_bit_does_harm() {
         let query = [
             &[9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 36, 0][..],
@@ -492,6 +563,10 @@ mod tests {
             (4, &rotate()),
             (19, &map),
             (31, &rows),
+            (39, &rows),
+            (26, &[1, 0, 2, b'n', b'o']),
+            (14, &[1, 0, 0, 0, b'v', 0, 2, 8, 0, 0, 0, 1, 0, 0, 0, 9, 0]),
+            (18, &[&query[..13], &[0; 13], &query[13..]].concat()),
             (24, &rows),
             (35, &set),
             (33, &[2; 60]),

@@ -3,10 +3,12 @@
 //! An event that can carry changes is decoded, or it is an error; only what certainly carries none
 //! is [`Event::Ignored`].
 
+use std::fmt;
+
 use super::format::{Flavor, Format};
 use super::gtid::{self, GtidEvent, MariadbGtid};
 use super::header::{EventKind, HEADER_LEN, Header};
-use super::query::Query;
+use super::query::{self, Query};
 use super::reader::{DecodeError, Reader, Reason};
 use super::rows::RowsEvent;
 use super::table_map::TableMap;
@@ -67,8 +69,36 @@ pub enum Event<'a> {
         /// Format, and the bytes of gtrid and bqual behind each other.
         xid: (u32, &'a [u8]),
     },
-    /// Nothing that could matter.
+    /// LOAD DATA as a statement; its file came in parts before it, which are [`Event::Ignored`].
+    LoadData {
+        /// `None` before MySQL 5.0.3, where the log had its options and no text.
+        statement: Option<Query<'a>>,
+    },
+    /// Changes are missing from the log.
+    Incident(Incident<'a>),
+    /// Nothing that could matter, or only together with the statement that follows.
     Ignored(EventKind),
+}
+
+/// What the server says of the changes that it could not log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Incident<'a> {
+    /// 1 is LOST_EVENTS, the only one that there is.
+    pub number: u16,
+    /// For people.
+    pub message: &'a [u8],
+}
+
+impl fmt::Display for Incident<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = String::from_utf8_lossy(self.message);
+        write!(
+            f,
+            "INCIDENT {}: the server says that changes are missing from its log: `{}`",
+            self.number,
+            message.escape_debug()
+        )
+    }
 }
 
 impl<'a> Event<'a> {
@@ -82,19 +112,19 @@ impl<'a> Event<'a> {
         use EventKind as K;
         let mut reader = Reader::starting_at(body, HEADER_LEN);
         let reader = &mut reader;
-        let short_id = format.is_some_and(|format| format.has_short_table_id(header.kind));
+        let short_id = format.is_some_and(|format| format.has_short_table_id(K::TableMap));
         let flavor = format.map_or(Flavor::Mysql, |format| format.flavor);
         let event = match header.kind {
             K::Rotate => {
                 Self::Rotate { offset: reader.u64("rotate: offset")?, next_file: reader.rest() }
             }
-            K::Query => Self::Query(Query::decode(reader)?),
+            K::Query => Self::Query(Query::decode(query::without_variables(format), reader)?),
             K::TableMap => Self::TableMap(TableMap::decode(reader, flavor, short_id)?),
             K::WriteRowsV1 | K::UpdateRowsV1 | K::DeleteRowsV1 => {
-                Self::Rows(RowsEvent::decode(header.kind, reader, short_id)?)
+                Self::Rows(RowsEvent::decode(header.kind, reader, format)?)
             }
-            K::WriteRowsV2 | K::UpdateRowsV2 | K::DeleteRowsV2 => {
-                Self::Rows(RowsEvent::decode(header.kind, reader, short_id)?)
+            K::WriteRowsV2 | K::UpdateRowsV2 | K::DeleteRowsV2 | K::PartialUpdateRows => {
+                Self::Rows(RowsEvent::decode(header.kind, reader, format)?)
             }
             K::Xid => Self::Xid(reader.u64("xid")?),
             K::Gtid => Self::Gtid(gtid::decode_gtid(reader)?),
@@ -120,6 +150,28 @@ impl<'a> Event<'a> {
             K::HeartbeatV2 => decode_heartbeat(reader)?,
             K::Stop => Self::Stop,
             K::XaPrepare => decode_xa_prepare(reader)?,
+            K::Incident => Self::Incident(Incident {
+                number: reader.u16("incident: number")?,
+                message: {
+                    let len = reader.u8("incident: length of the message")?;
+                    reader.bytes(len.into(), "incident: message")?
+                },
+            }),
+            K::Intvar | K::Rand | K::UserVar => {
+                drop_context(header.kind, reader)?;
+                Self::Ignored(header.kind)
+            }
+            K::CreateFile | K::AppendBlock | K::DeleteFile | K::BeginLoadQuery => {
+                // The file's number, and what is in it.
+                reader.u32("load data: file")?;
+                reader.rest();
+                Self::Ignored(header.kind)
+            }
+            K::Load | K::NewLoad | K::ExecLoad => {
+                reader.rest();
+                Self::LoadData { statement: None }
+            }
+            K::ExecuteLoadQuery => Self::LoadData { statement: Some(Query::decode_load(reader)?) },
             kind => return ignore_or_refuse(header, kind, reader),
         };
         reader.clone().finish("end of event")?;
@@ -140,7 +192,6 @@ fn ignore_or_refuse<'a>(
         }
         _ if header.is_ignorable() => return Ok(Event::Ignored(kind)),
         K::TransactionPayload => "a compressed transaction as one event: it is read in portions",
-        K::PartialUpdateRows => "partial JSON updates (binlog_row_value_options=PARTIAL_JSON)",
         K::QueryCompressed
         | K::WriteRowsCompressedV1
         | K::UpdateRowsCompressedV1
@@ -149,23 +200,13 @@ fn ignore_or_refuse<'a>(
         | K::UpdateRowsCompressed
         | K::DeleteRowsCompressed => "a compressed event without room for its content",
         K::PreGaWriteRows | K::PreGaUpdateRows | K::PreGaDeleteRows => {
-            "row events of a MySQL 5.1 alpha"
+            "row events of a MySQL 5.1 before 5.1.16: they tell what is NULL as the server's memory \
+             had it, which takes more than the log says of a table"
         }
-        K::Intvar | K::Rand | K::UserVar => "a change logged as a statement (binlog_format)",
-        K::Load
-        | K::CreateFile
-        | K::AppendBlock
-        | K::ExecLoad
-        | K::DeleteFile
-        | K::NewLoad
-        | K::BeginLoadQuery
-        | K::ExecuteLoadQuery => "LOAD DATA logged as a statement (binlog_format)",
-        K::Incident => "the server says that changes are missing from its log",
         // In a stream, where the server decrypts, it is marked as ignorable.
         K::StartEncryption => {
             "an encrypted file: only its server can read it, so read through the server"
         }
-        K::StartV3 => "the format of servers before MySQL 5.0",
         _ => return Err(reader.error("event", Reason::UnknownEvent { code: kind.code() })),
     };
     Err(reader.error(kind.name(), Reason::Unsupported { what }))
@@ -188,6 +229,33 @@ fn decode_heartbeat<'a>(reader: &mut Reader<'a>) -> Result<Event<'a>, DecodeErro
     }
     reader.rest();
     Ok(Event::Heartbeat { file, position })
+}
+
+/// What the statement that follows used: a number given by AUTO_INCREMENT, seeds of RAND(), a variable.
+fn drop_context(kind: EventKind, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    match kind {
+        EventKind::Intvar => {
+            reader.u8("intvar: type")?;
+            reader.u64("intvar: value")?;
+        }
+        EventKind::Rand => {
+            reader.u64("rand: first seed")?;
+            reader.u64("rand: second seed")?;
+        }
+        _ => {
+            let len = reader.u32("user variable: length of its name")?;
+            reader.bytes(len as usize, "user variable: name")?;
+            if reader.u8("user variable: NULL")? == 0 {
+                reader.u8("user variable: type")?;
+                reader.u32("user variable: collation")?;
+                let len = reader.u32("user variable: length")?;
+                reader.bytes(len as usize, "user variable: value")?;
+            }
+            // Whether it is unsigned, from MySQL 5.1 on, and what later releases add.
+            reader.rest();
+        }
+    }
+    Ok(())
 }
 
 fn decode_xa_prepare<'a>(reader: &mut Reader<'a>) -> Result<Event<'a>, DecodeError> {

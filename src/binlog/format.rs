@@ -74,7 +74,7 @@ impl Format {
         let mut reader = Reader::starting_at(body_and_checksum, HEADER_LEN);
         let binlog_version = reader.u16("format description: binlog version")?;
         if binlog_version != 4 {
-            let what = "a binlog version other than 4 (a server older than MySQL 5.0)";
+            let what = "a binlog version other than 4, which all servers since MySQL 5.0 write";
             return Err(reader.error("format description", Reason::Unsupported { what }));
         }
         let version = reader.bytes(50, "format description: server version")?;

@@ -40,9 +40,13 @@ impl GtidEvent<'_> {
 
 /// The transaction has a group commit's id.
 const MARIA_GROUP_COMMIT: u8 = 0x02;
+/// `FL_START_ALTER_E1`.
+const MARIA_EXTRA_ALTER_STARTS: u8 = 0x02;
+/// `FL_ROLLBACK_ALTER_E1`.
+const MARIA_EXTRA_ALTER_FAILS: u8 = 0x08;
 const MARIA_XA: u8 = MariadbGtid::PREPARED_XA | MariadbGtid::COMPLETED_XA;
 /// `FL_COMMIT_ALTER_E1` and `FL_ROLLBACK_ALTER_E1`.
-const MARIA_EXTRA_ALTER_ENDS: u8 = 0x04 | 0x08;
+pub(super) const MARIA_EXTRA_ALTER_ENDS: u8 = 0x04 | 0x08;
 /// `FL_EXTRA_MULTI_ENGINE_E1`.
 const MARIA_EXTRA_ENGINES: u8 = 0x01;
 /// `FL_EXTRA_THREAD_ID`.
@@ -63,6 +67,9 @@ pub struct MariadbGtid {
     pub commit_id: Option<u64>,
     /// The session. MariaDB 11.5 and up.
     pub thread_id: Option<u32>,
+    /// The statement is an ALTER TABLE that begins, or that failed (`binlog_alter_two_phase`, MariaDB
+    /// 10.8 and up): it alters nothing yet, or nothing at all.
+    pub alters_nothing: bool,
 }
 
 impl MariadbGtid {
@@ -98,6 +105,7 @@ impl MariadbGtid {
             flags,
             commit_id: None,
             thread_id: None,
+            alters_nothing: false,
         };
         if gtid.has(MARIA_GROUP_COMMIT) {
             gtid.commit_id = Some(reader.u64("gtid: commit id")?);
@@ -119,6 +127,7 @@ impl MariadbGtid {
 
     fn decode_extra(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         let extra = reader.u8("gtid: extra flags")?;
+        self.alters_nothing = extra & (MARIA_EXTRA_ALTER_STARTS | MARIA_EXTRA_ALTER_FAILS) != 0;
         if extra & MARIA_EXTRA_ENGINES != 0 {
             reader.u8("gtid: engines")?;
         }
@@ -431,5 +440,9 @@ mod tests {
         assert_eq!((gtid.commit_id, gtid.thread_id), (Some(9), Some(58)));
         let gtid = decode("0300000000000000 00000000 44 01000000 03 00 6f6e65 11 01 07000000");
         assert_eq!(gtid.thread_id, Some(7));
+        for (extra, alters_nothing) in [("02", true), ("04", false), ("08", true), ("00", false)] {
+            let gtid = decode(&format!("0300000000000000 00000000 29 {extra} 0900000000000000"));
+            assert_eq!(gtid.alters_nothing, alters_nothing, "{extra}");
+        }
     }
 }

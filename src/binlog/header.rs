@@ -164,8 +164,8 @@ impl EventKind {
         use EventKind as K;
         match self {
             K::Query | K::QueryCompressed | K::Incident => true,
-            K::Load | K::CreateFile | K::AppendBlock | K::ExecLoad | K::NewLoad => true,
-            K::BeginLoadQuery | K::ExecuteLoadQuery | K::Intvar | K::Rand | K::UserVar => true,
+            // The file's parts change nothing before they are loaded.
+            K::Load | K::ExecLoad | K::NewLoad | K::ExecuteLoadQuery => true,
             K::PreGaWriteRows | K::PreGaUpdateRows | K::PreGaDeleteRows => true,
             K::WriteRowsV1 | K::UpdateRowsV1 | K::DeleteRowsV1 => true,
             K::WriteRowsV2 | K::UpdateRowsV2 | K::DeleteRowsV2 => true,

@@ -24,6 +24,7 @@ pub mod gtid;
 pub mod header;
 pub mod numbering;
 pub mod payload;
+pub mod old_temporal;
 pub mod query;
 pub mod reader;
 pub mod rows;

@@ -7,11 +7,18 @@
 //!  image = a bit per column that is in it: NULL | the values of the others, in the order of columns
 //! ```
 //!
-//! Source: `Rows_event` in `libs/mysql/binlog/event/rows_event.h`; MariaDB writes version 1 only.
+//! The after images of PARTIAL_UPDATE_ROWS begin with options, a packed integer; if its lowest bit is
+//! set, a bit follows for each JSON column of the table, in the image or not: is its value a list of
+//! differences from the before image?
+//!
+//! Source: `Rows_event` in `libs/mysql/binlog/event/rows_event.h`, `pack_row` in `sql/rpl_record.cc`;
+//! MariaDB writes version 1 only.
 
+use super::format::Format;
 use super::header::EventKind;
+use super::old_temporal;
 use super::reader::{DecodeError, Reader, Reason};
-use super::table::Table;
+use super::table::{Kind, Table};
 use super::table_map::{bit, decode_column_count, decode_table_id};
 pub use super::width::{Width, length_prefix_bytes, value_len, width};
 
@@ -37,6 +44,10 @@ pub enum Cell<'a> {
     /// The value's bytes; for types that carry a length (CHAR, VARCHAR, BLOB, JSON, GEOMETRY, …)
     /// without it, for all others exactly as they are.
     Value(&'a [u8]),
+    /// In the after image of an update of MySQL's (`binlog_row_value_options=PARTIAL_JSON`): what makes
+    /// the JSON of the before image that of the after image, as `Json_diff_vector` in
+    /// `sql-common/json_diff.h` writes it; empty if nothing changed.
+    JsonDiff(&'a [u8]),
 }
 
 /// The last rows event of its statement.
@@ -63,31 +74,29 @@ pub struct RowsEvent<'a> {
     /// The images, one behind the other.
     pub images: &'a [u8],
     images_at: usize,
+    /// After images are those of PARTIAL_UPDATE_ROWS.
+    partial: bool,
 }
 
 impl<'a> RowsEvent<'a> {
     pub(super) fn decode(
         kind: EventKind,
         reader: &mut Reader<'a>,
-        short_id: bool,
+        format: Option<&Format>,
     ) -> Result<Self, DecodeError> {
         use EventKind as K;
-        let table_id = decode_table_id(reader, short_id)?;
+        let table_id =
+            decode_table_id(reader, format.is_some_and(|it| it.has_short_table_id(kind)))?;
         let flags = reader.u16("rows: flags")?;
-        if matches!(kind, K::WriteRowsV2 | K::UpdateRowsV2 | K::DeleteRowsV2) {
-            let extra_len = reader.u16("rows: extra length")?;
-            // The length counts its own two bytes.
-            let Some(extra_len) = extra_len.checked_sub(2) else {
-                return Err(reader.invalid(extra_len.into(), "rows: extra length"));
-            };
-            reader.bytes(extra_len.into(), "rows: extra")?;
-        }
         let operation = match kind {
             K::WriteRowsV1 | K::WriteRowsV2 => Operation::Insert,
-            K::UpdateRowsV1 | K::UpdateRowsV2 => Operation::Update,
+            K::UpdateRowsV1 | K::UpdateRowsV2 | K::PartialUpdateRows => Operation::Update,
             K::DeleteRowsV1 | K::DeleteRowsV2 => Operation::Delete,
             _ => return Err(reader.invalid(kind.code().into(), "rows: event type")),
         };
+        if !matches!(kind, K::WriteRowsV1 | K::UpdateRowsV1 | K::DeleteRowsV1) {
+            drop_extra(operation, reader)?;
+        }
         let column_count = decode_column_count(reader)?;
         let mut present = |wanted| match wanted {
             true => reader.bytes(column_count.div_ceil(8), "rows: columns present"),
@@ -106,6 +115,7 @@ impl<'a> RowsEvent<'a> {
             after_present,
             images,
             images_at,
+            partial: kind == K::PartialUpdateRows,
         })
     }
 
@@ -137,9 +147,48 @@ impl<'a> RowsEvent<'a> {
             table,
             before: (self.operation != Operation::Insert).then(|| image(self.before_present)),
             after: (self.operation != Operation::Delete).then(|| image(self.after_present)),
+            partial: self.partial,
+            unproven: table.columns.iter().any(old_temporal::is_unproven),
         })
     }
 }
+
+/// What follows the flags of version 2: the cluster engine's own note, and the numbers of partitions.
+/// Neither says anything of the rows. What later releases put there is behind a type that is not known.
+fn drop_extra(operation: Operation, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    const FIELD: &str = "rows: extra";
+    let len = reader.u16("rows: extra length")?;
+    // The length counts its own two bytes.
+    let Some(len) = len.checked_sub(2) else {
+        return Err(reader.invalid(len.into(), "rows: extra length"));
+    };
+    let at = reader.at();
+    let mut extra = Reader::starting_at(reader.bytes(len.into(), FIELD)?, at);
+    while !extra.is_empty() {
+        match extra.u8(FIELD)? {
+            EXTRA_NDB => {
+                // It counts itself and the format behind it.
+                let len = extra.u8("rows: extra: length of NDB's")?;
+                let Some(len) = len.checked_sub(1).filter(|len| *len > 0) else {
+                    return Err(extra.invalid(len.into(), "rows: extra: length of NDB's"));
+                };
+                extra.bytes(len.into(), "rows: extra: NDB's")?;
+            }
+            EXTRA_PARTITION => {
+                extra.u16("rows: extra: partition")?;
+                if operation == Operation::Update {
+                    extra.u16("rows: extra: partition before")?;
+                }
+            }
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+/// `enum_extra_row_info_typecode`.
+const EXTRA_NDB: u8 = 0;
+const EXTRA_PARTITION: u8 = 1;
 
 /// Which columns are in an image.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +229,53 @@ impl<'a> Image<'a> {
         }
         Ok(())
     }
+
+    /// The same for the after image of PARTIAL_UPDATE_ROWS, whose lists of differences have the width
+    /// of the values that they stand for.
+    fn split_partial(
+        &self,
+        table: &Table,
+        reader: &mut Reader<'a>,
+        cells: &mut Vec<Cell<'a>>,
+    ) -> Result<(), DecodeError> {
+        let options = reader.lenenc("row: value options")?;
+        if options & !PARTIAL_JSON != 0 {
+            return Err(reader.invalid(options, "row: value options"));
+        }
+        let is_json =
+            |index: &usize| table.columns.get(*index).is_some_and(|c| c.kind == Kind::Json);
+        let json = (0..table.columns.len()).filter(is_json);
+        let partial = match options {
+            0 => &[],
+            _ => reader.bytes(json.clone().count().div_ceil(8), "row: which are partial")?,
+        };
+        self.split(table, reader, cells)?;
+        for (nth, index) in json.enumerate() {
+            if bit(partial, nth)
+                && let Some(cell) = cells.get_mut(index)
+                && let Cell::Value(diffs) = *cell
+            {
+                *cell = Cell::JsonDiff(diffs);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the server's own marks are on the image: the unused bits behind those for NULL are set,
+    /// and no column is NULL that cannot be. Only MariaDB's are asked for them.
+    fn is_sound(&self, table: &Table, nulls: &[u8], cells: &[Cell<'_>]) -> bool {
+        let unused = self.present_count..nulls.len() * 8;
+        unused.into_iter().all(|index| bit(nulls, index))
+            && table.columns.iter().zip(cells).all(|(column, cell)| match cell {
+                Cell::Null => column.nullable,
+                Cell::Value(bytes) => old_temporal::is_plausible(column, bytes),
+                Cell::Absent | Cell::JsonDiff(_) => true,
+            })
+    }
 }
+
+/// `PARTIAL_JSON_UPDATES` of `enum_binlog_row_value_options`.
+const PARTIAL_JSON: u64 = 1;
 
 /// The rows of an event, one after the other.
 #[derive(Clone, Debug)]
@@ -189,6 +284,9 @@ pub struct RowIter<'a, 't> {
     table: &'t Table,
     before: Option<Image<'a>>,
     after: Option<Image<'a>>,
+    partial: bool,
+    /// A column has a width that is assumed, and each row must bear it out.
+    unproven: bool,
 }
 
 impl<'a> RowIter<'a, '_> {
@@ -207,16 +305,53 @@ impl<'a> RowIter<'a, '_> {
         if left == 0 {
             return Ok(false);
         }
-        if let Some(image) = self.before {
-            image.split(self.table, &mut self.reader, before)?;
-        }
-        if let Some(image) = self.after {
-            image.split(self.table, &mut self.reader, after)?;
+        if self.unproven {
+            self.split_unproven(before, after)?;
+        } else {
+            self.split(before, after)?;
         }
         if self.reader.left() == left {
             return Err(self.reader.error("row", Reason::Trailing { left }));
         }
         Ok(true)
+    }
+
+    #[inline]
+    fn split(
+        &mut self,
+        before: &mut Vec<Cell<'a>>,
+        after: &mut Vec<Cell<'a>>,
+    ) -> Result<(), DecodeError> {
+        if let Some(image) = self.before {
+            image.split(self.table, &mut self.reader, before)?;
+        }
+        match self.after {
+            Some(image) if self.partial => image.split_partial(self.table, &mut self.reader, after),
+            Some(image) => image.split(self.table, &mut self.reader, after),
+            None => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn split_unproven(
+        &mut self,
+        before: &mut Vec<Cell<'a>>,
+        after: &mut Vec<Cell<'a>>,
+    ) -> Result<(), DecodeError> {
+        let index = self.table.columns.iter().position(old_temporal::is_unproven).unwrap_or(0);
+        let start = self.reader.clone();
+        let what = old_temporal::UNPROVEN;
+        let refused = start.error("row", Reason::Unsupported { what }).of_column(index);
+        for (image, cells) in [(self.before, before), (self.after, after)] {
+            let Some(image) = image else { continue };
+            let len = image.present_count.div_ceil(8);
+            let nulls = self.reader.peek().get(..len).unwrap_or_default();
+            let split = image.split(self.table, &mut self.reader, cells);
+            if split.is_err() || !image.is_sound(self.table, nulls, cells) {
+                return Err(refused);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -247,7 +382,7 @@ mod tests {
     type Row<'a> = (Vec<Cell<'a>>, Vec<Cell<'a>>);
 
     fn rows<'a>(kind: EventKind, bytes: &'a [u8]) -> Result<Vec<Row<'a>>, DecodeError> {
-        let event = RowsEvent::decode(kind, &mut Reader::new(bytes), false)?;
+        let event = RowsEvent::decode(kind, &mut Reader::new(bytes), None)?;
         let table = table();
         let mut iter = event.rows(&table)?;
         let (mut all, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
@@ -290,6 +425,115 @@ mod tests {
         assert_eq!(text, "d.t.id: row: value at +14: wanted 4 bytes, 2 left");
     }
 
+    /// Two JSON columns and an integer; the after image has not the first.
+    const PARTIAL: &[u8] = &[
+        7, 0, 0, 0, 0, 0, 1, 0, 2, 0, 3, 0b111, 0b110, // heads
+        0b100, 9, 0, 0, 0, 2, 0, 0, 0, b'{', b'}', // before: 9, "{}", NULL
+        1, 0b11, 0b10, 3, 0, 0, 0, b'd', b'i', b'f', // after: both partial, the second NULL
+        0b110, 9, 0, 0, 0, // before: 9, NULL, NULL
+        1, 0b10, 0b00, 1, 0, 0, 0, b'x', 0, 0, 0, 0, // after: whole, and no differences
+        0b110, 9, 0, 0, 0, // before
+        0, 0b10, 1, 0, 0, 0, b'y', // after: no options, no bits
+    ];
+
+    fn partial_table() -> Table {
+        let mut table = table();
+        table.columns[1].kind = Kind::Json;
+        table.columns[2].kind = Kind::Json;
+        table.columns.iter_mut().skip(1).for_each(|column| column.meta = 4);
+        table
+    }
+
+    fn partial_rows(bytes: &[u8]) -> Result<Vec<Row<'_>>, DecodeError> {
+        let event = RowsEvent::decode(EventKind::PartialUpdateRows, &mut Reader::new(bytes), None)?;
+        let table = partial_table();
+        let mut iter = event.rows(&table)?;
+        let (mut all, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
+        while iter.next_row(&mut before, &mut after)? {
+            all.push((before.clone(), after.clone()));
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn differences_are_told_from_documents_row_by_row() {
+        let rows = partial_rows(PARTIAL).unwrap();
+        let after: Vec<_> = rows.iter().map(|(_, after)| after[1..].to_vec()).collect();
+        assert_eq!(rows[0].0[1], Cell::Value(b"{}"));
+        assert_eq!(after[0], [Cell::JsonDiff(b"dif"), Cell::Null]);
+        assert_eq!(after[1], [Cell::Value(b"x"), Cell::JsonDiff(b"")]);
+        assert_eq!(after[2], [Cell::Value(b"y"), Cell::Null]);
+    }
+
+    #[test]
+    fn every_truncation_of_a_partial_update_is_an_error_but_between_rows() {
+        let ends = [13 + 11 + 10, 13 + 11 + 10 + 5 + 12];
+        for len in 14..PARTIAL.len() {
+            let rows = partial_rows(&PARTIAL[..len]);
+            assert_eq!(rows.is_ok(), ends.contains(&len), "{len}: {rows:?}");
+        }
+        let mut other = PARTIAL.to_vec();
+        other[24] = 3;
+        let error = partial_rows(&other).unwrap_err();
+        assert_eq!(error.to_string(), "row: value options at +25: 3 is not a legal value");
+    }
+
+    #[test]
+    fn what_the_server_notes_beside_the_rows_is_checked() {
+        let with = |extra: &[u8]| {
+            let len = (extra.len() + 2) as u8;
+            let heads = [&[7, 0, 0, 0, 0, 0, 1, 0, len, 0][..], extra].concat();
+            let row = [3, 0b111, 0b111, 0b110, 5, 0, 0, 0, 0b110, 6, 0, 0, 0];
+            rows(EventKind::UpdateRowsV2, &[&heads[..], &row].concat()).map(|rows| rows.len())
+        };
+        assert_eq!(with(&[0, 4, 0, 8, 9]), Ok(1), "NDB's");
+        assert_eq!(with(&[1, 3, 0, 2, 0]), Ok(1), "two partitions");
+        assert_eq!(with(&[0, 3, 0, 8, 1, 3, 0, 2, 0]), Ok(1), "both");
+        assert_eq!(with(&[9, 1, 2, 3]), Ok(1), "a later release's");
+        for torn in [&[0][..], &[0, 1], &[0, 9, 0], &[1, 3, 0, 2]] {
+            assert!(with(torn).is_err(), "{torn:?}");
+        }
+    }
+
+    #[test]
+    fn an_old_temporal_column_without_digits_is_believed_as_long_as_all_fits() {
+        let column = |kind, meta| Column { kind, meta, nullable: true, ..Column::default() };
+        let mut table = Table {
+            columns: vec![
+                column(Kind::Time, old_temporal::DIGITS_UNKNOWN),
+                Column { nullable: false, ..column(Kind::Tiny, 0) },
+            ],
+            ..Table::default()
+        };
+        let split = |table: &Table, images: &[u8]| {
+            let bytes = [&[7, 0, 0, 0, 0, 0, 1, 0, 2, 0b11][..], images].concat();
+            let mut reader = Reader::new(&bytes);
+            let event = RowsEvent::decode(EventKind::WriteRowsV1, &mut reader, None)?;
+            let mut iter = event.rows(table)?;
+            let (mut before, mut after, mut count) = (Vec::new(), Vec::new(), 0);
+            while iter.next_row(&mut before, &mut after)? {
+                count += 1;
+            }
+            Ok::<_, DecodeError>(count)
+        };
+        // 83:59:59, twice; then what shows that there are digits after all.
+        let fine = [0xfc, 0x77, 0xc1, 0x0c, 1, 0xfd, 2];
+        assert_eq!(split(&table, &fine), Ok(2));
+        for wrong in [
+            &[0xfc, 0x3c, 0, 0, 1][..],   // 60 seconds
+            &[0x00, 0x77, 0xc1, 0x0c, 1], // the unused bits are not set
+            &[0xfe, 0x77, 0xc1, 0x0c],    // NULL where it cannot be
+            &[0xfc, 0x77, 0xc1, 0x0c],    // torn
+        ] {
+            let error = split(&table, wrong).unwrap_err();
+            assert!(error.to_string().contains("through the server"), "{error}");
+        }
+        table.columns[0].meta = 1;
+        assert_eq!(split(&table, &[0xfc, 1, 2, 3, 4, 1]), Ok(1));
+        table.columns[0].meta = 0;
+        assert_eq!(split(&table, &[0x00, 0x3c, 0, 0, 1]), Ok(1), "what is known is not doubted");
+    }
+
     #[test]
     fn an_insert_without_a_trace_is_an_error() {
         let error = rows(EventKind::WriteRowsV1, &[7, 0, 0, 0, 0, 0, 1, 0, 3, 0]).unwrap_err();
@@ -303,7 +547,7 @@ mod tests {
     fn a_dummy_event_only_ends_the_statement() {
         let bytes = [0xff, 0xff, 0xff, 0, 0, 0, 1, 0, 2, 0, 0];
         let event =
-            RowsEvent::decode(EventKind::WriteRowsV2, &mut Reader::new(&bytes), false).unwrap();
+            RowsEvent::decode(EventKind::WriteRowsV2, &mut Reader::new(&bytes), None).unwrap();
         assert!(event.is_dummy() && event.ends_statement());
     }
 

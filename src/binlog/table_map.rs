@@ -16,6 +16,7 @@
 use std::borrow::Cow;
 
 use super::format::Flavor;
+use super::old_temporal;
 use super::reader::{DecodeError, Reader, Reason};
 use super::table::{Column, Kind, Meaning, Names, Table};
 
@@ -115,7 +116,8 @@ impl<'a> TableMap<'a> {
         let mut metadata = Reader::starting_at(self.metadata, self.metadata_at);
         let mut columns = Vec::with_capacity(self.kinds.len());
         for (index, code) in self.kinds.iter().enumerate() {
-            let (kind, meta) = decode_kind(*code, &mut metadata).map_err(|e| e.of_column(index))?;
+            let (kind, meta) =
+                decode_kind(*code, self.flavor, &mut metadata).map_err(|e| e.of_column(index))?;
             let nullable = bit(self.nullable, index);
             columns.push(Column {
                 name: String::new(),
@@ -174,7 +176,11 @@ fn utf8(bytes: &[u8], field: &'static str) -> Result<String, DecodeError> {
 }
 
 /// A type byte and its metadata → the real type and the metadata as [`Column::meta`] has it.
-fn decode_kind(code: u8, metadata: &mut Reader<'_>) -> Result<(Kind, u16), DecodeError> {
+fn decode_kind(
+    code: u8,
+    flavor: Flavor,
+    metadata: &mut Reader<'_>,
+) -> Result<(Kind, u16), DecodeError> {
     const FIELD: &str = "table map: metadata";
     let Some(kind) = kind_of(code) else {
         return Err(metadata.invalid(code.into(), "table map: type"));
@@ -195,7 +201,7 @@ fn decode_kind(code: u8, metadata: &mut Reader<'_>) -> Result<(Kind, u16), Decod
             let (real, length) = (metadata.u8(FIELD)?, metadata.u8(FIELD)?);
             return unpack_string(real, length).ok_or_else(|| metadata.invalid(real.into(), FIELD));
         }
-        _ => 0,
+        _ => old_temporal::meta_of(kind, flavor),
     };
     Ok((kind, meta))
 }

@@ -219,6 +219,8 @@ impl Assembler {
             Event::Xid(xid) => self.commit(header, end_offset, Some(xid))?,
             Event::XaPrepare { one_phase: true, .. } => self.commit(header, end_offset, None)?,
             Event::XaPrepare { one_phase: false, .. } => return Err(unsupported(XA)),
+            Event::LoadData { .. } => return Err(unsupported(STATEMENT_FORMAT)),
+            Event::Incident(_) => return Err(unsupported(INCIDENT)),
             Event::PreviousGtids(_) | Event::MariadbGtidList(_) => Step::Skip,
             Event::BinlogCheckpoint { .. } | Event::Heartbeat { .. } => Step::Skip,
             Event::AnnotateRows(_) | Event::RowsQuery(_) | Event::Ignored(_) => Step::Skip,
@@ -407,6 +409,7 @@ impl Assembler {
 }
 
 const XA: &str = "XA transactions that are prepared (XA PREPARE)";
+const INCIDENT: &str = "the server says that changes are missing from its log (INCIDENT)";
 const STATEMENT_FORMAT: &str =
     "a change logged as a statement: its rows are not in the log (binlog_format must be ROW)";
 const PARTLY_UNDONE: &str = "a rollback of rows of which some stay, because their table's engine has \
@@ -460,6 +463,7 @@ mod tests {
             flags,
             commit_id,
             thread_id,
+            alters_nothing: false,
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Source: `calc_field_size` in `libs/mysql/binlog/event/binary_log_funcs.cpp`.
 
+use super::old_temporal;
 use super::reader::{DecodeError, Reader, Reason};
 use super::table::{Column, Kind};
 
@@ -23,9 +24,10 @@ pub fn width(kind: Kind, meta: u16) -> Option<Width> {
     Some(match kind {
         Kind::Tiny | Kind::Year => Fixed(1),
         Kind::Short => Fixed(2),
-        Kind::Int24 | Kind::Date | Kind::NewDate | Kind::Time => Fixed(3),
-        Kind::Long | Kind::Float | Kind::Timestamp => Fixed(4),
-        Kind::LongLong | Kind::Double | Kind::DateTime => Fixed(8),
+        Kind::Int24 | Kind::Date | Kind::NewDate => Fixed(3),
+        Kind::Long | Kind::Float => Fixed(4),
+        Kind::LongLong | Kind::Double => Fixed(8),
+        Kind::Timestamp | Kind::Time | Kind::DateTime => Fixed(old_temporal::width(kind, meta)?),
         Kind::Null => Fixed(0),
         Kind::Timestamp2 if meta <= 6 => Fixed(4 + fraction(low)),
         Kind::DateTime2 if meta <= 6 => Fixed(5 + fraction(low)),
@@ -137,6 +139,9 @@ mod tests {
             (Kind::Blob, 3, Some(Prefixed(3))),
             (Kind::Blob, 5, None),
             (Kind::OldDecimal, 0, None),
+            (Kind::Time, 0, Some(Fixed(3))),
+            (Kind::Time, 6, Some(Fixed(6))),
+            (Kind::DateTime, 7, None),
         ] {
             assert_eq!(width(kind, meta), want, "{kind:?} {meta}");
         }

@@ -22,9 +22,18 @@
 //! BIGINT UNSIGNED never turns negative; an integer of unknown sign is the signed number; ENUM and SET
 //! without known members are their number; what is not in the row image is left out; text that cannot be
 //! decoded is base64 of its bytes and is counted ([`Debezium::undecoded`]).
+//!
+//! Partial updates of JSON (`binlog_row_value_options=PARTIAL_JSON`) come out as whole documents, made of
+//! the before image and the differences. Where the before image has not the column
+//! (`binlog_row_image=MINIMAL`), the differences stand for it, as an object where else a string stands,
+//! and are counted ([`Debezium::unapplied`]):
+//!
+//! ```json
+//! {"json_diff": [{"op": "replace", "path": "$.a[0]", "value": 1}, {"op": "remove", "path": "$.b"}]}
+//! ```
 
 use super::json::{push, push_json_string, push_signed, push_unsigned};
-use super::{Change, EnvelopeError, image};
+use super::{Change, Diffed, EnvelopeError, apply_json, image};
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::{Column, Kind, Table};
 use crate::binlog::value::{
@@ -94,6 +103,7 @@ pub enum UnknownText {
 pub struct Debezium {
     options: Options,
     undecoded: u64,
+    unapplied: u64,
     scratch: Vec<u8>,
 }
 
@@ -106,6 +116,11 @@ impl Debezium {
     /// How many values had to be written as bytes although they are, or may be, text.
     pub fn undecoded(&self) -> u64 {
         self.undecoded
+    }
+
+    /// How many JSON values had to be written as differences from what the log has not.
+    pub fn unapplied(&self) -> u64 {
+        self.unapplied
     }
 
     /// Appends one change, without a line's end.
@@ -123,9 +138,9 @@ impl Debezium {
 
     fn event(&mut self, change: &Change<'_>, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
         out.extend_from_slice(b"{\"before\":");
-        self.row(change.table, change.before, out)?;
+        self.row(change.table, change.before, None, out)?;
         out.extend_from_slice(b",\"after\":");
-        self.row(change.table, change.after, out)?;
+        self.row(change.table, change.after, change.before, out)?;
         out.extend_from_slice(b",\"source\":");
         self.source(change, out);
         out.extend_from_slice(b",\"transaction\":null,\"op\":\"");
@@ -184,6 +199,7 @@ impl Debezium {
         &mut self,
         table: &Table,
         cells: Option<&[Cell<'_>]>,
+        before: Option<&[Cell<'_>]>,
         out: &mut Vec<u8>,
     ) -> Result<(), EnvelopeError> {
         let Some(cells) = cells else {
@@ -192,7 +208,7 @@ impl Debezium {
         };
         out.push(b'{');
         let mut first = true;
-        for (_, column, cell) in image(table, cells)? {
+        for (index, column, cell) in image(table, cells)? {
             if cell == Cell::Absent {
                 continue;
             }
@@ -201,12 +217,18 @@ impl Debezium {
             }
             push_json_string(column.name.as_bytes(), out);
             out.push(b':');
-            match cell {
-                Cell::Value(bytes) => self
-                    .value(column, bytes, out)
-                    .map_err(|error| EnvelopeError { column: column.name.clone(), error })?,
-                Cell::Null | Cell::Absent => out.extend_from_slice(b"null"),
-            }
+            let written = match cell {
+                Cell::Value(bytes) => self.value(column, bytes, out),
+                Cell::JsonDiff(diffs) => {
+                    let before = before.and_then(|cells| cells.get(index));
+                    self.json_diff(before.copied(), diffs, out)
+                }
+                Cell::Null | Cell::Absent => {
+                    out.extend_from_slice(b"null");
+                    Ok(())
+                }
+            };
+            written.map_err(|error| EnvelopeError { column: column.name.clone(), error })?;
         }
         out.push(b'}');
         Ok(())
@@ -298,6 +320,25 @@ impl Debezium {
                 }
             }
             Value::Vector(bytes) => self.vector(bytes, out)?,
+        }
+        Ok(())
+    }
+
+    fn json_diff(
+        &mut self,
+        before: Option<Cell<'_>>,
+        diffs: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), ValueError> {
+        self.scratch.clear();
+        match apply_json(before, diffs, &mut self.scratch)? {
+            Diffed::Document => push_json_string(&self.scratch, out),
+            Diffed::Differences => {
+                self.unapplied += 1;
+                out.extend_from_slice(b"{\"json_diff\":");
+                out.extend_from_slice(&self.scratch);
+                out.push(b'}');
+            }
         }
         Ok(())
     }

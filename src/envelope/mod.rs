@@ -13,7 +13,7 @@ use std::fmt;
 
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::{Column, Table};
-use crate::binlog::value::ValueError;
+use crate::binlog::value::{ValueError, json_diff};
 use crate::position::Gtid;
 
 /// One row's change with all that an envelope may say of it.
@@ -67,6 +67,33 @@ impl fmt::Display for EnvelopeError {
 impl std::error::Error for EnvelopeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
+    }
+}
+
+/// What a list of differences of JSON comes to.
+enum Diffed {
+    /// The whole document.
+    Document,
+    /// The differences themselves, as `json_diff::describe` has them: the row image has not what they
+    /// differ from.
+    Differences,
+}
+
+/// Appends the document that a list of differences makes of the before image's; without one, the list.
+fn apply_json(
+    before: Option<Cell<'_>>,
+    diffs: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<Diffed, ValueError> {
+    match before {
+        Some(Cell::Value(document)) => {
+            json_diff::apply(document, diffs, out).map(|()| Diffed::Document)
+        }
+        Some(Cell::Absent) | None => json_diff::describe(diffs, out).map(|()| Diffed::Differences),
+        Some(Cell::Null | Cell::JsonDiff(_)) => {
+            let what = "JSON: differences from what is no document";
+            Err(ValueError { what, length: diffs.len() })
+        }
     }
 }
 

@@ -11,10 +11,14 @@
 //! ###   `state`='paid'
 //! ```
 //!
+//! A JSON column of which the log has only the differences from a row that it has not
+//! (`binlog_row_value_options=PARTIAL_JSON`, `binlog_row_image=MINIMAL`) is
+//! `json_diff('[{"op": "remove", "path": "$.a"}]')`.
+//!
 //! An integer whose sign the log does not say is printed both ways: `-1 (255)`.
 
 use super::json::push;
-use super::{Change, EnvelopeError, image};
+use super::{Change, EnvelopeError, apply_json, image};
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::{Column, Names, Table};
 use crate::binlog::value::{self, Json, Value, ValueError, Why, push_members, render_text};
@@ -53,10 +57,11 @@ impl Text {
         };
         let (schema, name) = (quoted(&table.schema), quoted(&table.name));
         push(out, format_args!("# {file}:{offset} row {row}\n### {verb} {schema}.{name}"));
-        for (title, cells) in [("WHERE", change.before), ("SET", change.after)] {
+        let images = [("WHERE", change.before, None), ("SET", change.after, change.before)];
+        for (title, cells, before) in images {
             if let Some(cells) = cells {
                 push(out, format_args!("\n### {title}"));
-                self.image(table, cells, out)?;
+                self.image(table, cells, before, out)?;
             }
         }
         Ok(())
@@ -66,6 +71,7 @@ impl Text {
         &mut self,
         table: &Table,
         cells: &[Cell<'_>],
+        before: Option<&[Cell<'_>]>,
         out: &mut Vec<u8>,
     ) -> Result<(), EnvelopeError> {
         for (index, column, cell) in image(table, cells)? {
@@ -78,12 +84,18 @@ impl Text {
                     push(out, format_args!("\n###   {}=", quoted(&column.name)));
                 }
             }
-            match cell {
-                Cell::Value(bytes) => self
-                    .value(column, bytes, out)
-                    .map_err(|error| EnvelopeError { column: column.name.clone(), error })?,
-                Cell::Null | Cell::Absent => out.extend_from_slice(b"NULL"),
-            }
+            let written = match cell {
+                Cell::Value(bytes) => self.value(column, bytes, out),
+                Cell::JsonDiff(diffs) => {
+                    let before = before.and_then(|cells| cells.get(index));
+                    json_diff(before.copied(), diffs, out)
+                }
+                Cell::Null | Cell::Absent => {
+                    out.extend_from_slice(b"NULL");
+                    Ok(())
+                }
+            };
+            written.map_err(|error| EnvelopeError { column: column.name.clone(), error })?;
         }
         Ok(())
     }
@@ -145,6 +157,19 @@ impl Text {
         self.scratch.clear();
         render_text(value, &mut self.scratch)
     }
+}
+
+fn json_diff(before: Option<Cell<'_>>, diffs: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    let mut json = Vec::new();
+    match apply_json(before, diffs, &mut json)? {
+        super::Diffed::Document => literal(&json, out),
+        super::Diffed::Differences => {
+            out.extend_from_slice(b"json_diff(");
+            literal(&json, out);
+            out.push(b')');
+        }
+    }
+    Ok(())
 }
 
 /// A name in backquotes, with those inside doubled.

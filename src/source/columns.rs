@@ -1,5 +1,8 @@
-//! Names for a table map that has none: information_schema's columns, checked one by one against
-//! what the log does say. No I/O.
+//! What a table map leaves unsaid: information_schema's columns, checked one by one against what the log
+//! does say. No I/O.
+//!
+//! A table map may lack the names. Even with them MariaDB's does not tell JSON, UUID, INET4, INET6 and VECTOR
+//! from plain strings, nor how many digits an old temporal column has: [`leaves_unsaid`].
 //!
 //! The check is a proof against another table or another count, type, length, sign, nullability or
 //! character set of any column. It cannot see two columns of one type that changed names: that is
@@ -7,6 +10,7 @@
 
 use std::fmt;
 
+use crate::binlog::old_temporal;
 use crate::binlog::table::{Column, Kind, Meaning, Names, Table};
 
 /// A column as information_schema describes it.
@@ -76,6 +80,10 @@ fn complete_column(column: &Column, info: &ColumnInfo) -> Result<Column, &'stati
         return Err("NULL is allowed in one and not in the other");
     }
     let mut done = column.clone();
+    if old_temporal::is_unproven(column) {
+        let digits = declared.numbers.first().copied().unwrap_or(0);
+        done.meta = u16::try_from(digits).ok().filter(|digits| *digits <= 6).ok_or(TOO_MANY)?;
+    }
     if is_number(column.kind) {
         if column.unsigned.is_some_and(|unsigned| unsigned != declared.unsigned) {
             return Err("one is UNSIGNED and the other is not");
@@ -98,6 +106,17 @@ fn complete_column(column: &Column, info: &ColumnInfo) -> Result<Column, &'stati
     done.visible = info.visible;
     done.meaning = meaning;
     Ok(done)
+}
+
+const TOO_MANY: &str = "it has more than 6 digits";
+
+/// Whether the server may know more of a table of MariaDB's than a table map with names says.
+pub(super) fn leaves_unsaid(table: &Table) -> bool {
+    table.columns.iter().any(|column| match (column.kind, column.meta) {
+        (Kind::Blob, 4) => column.collation != Some(BINARY),
+        (Kind::String, 4 | 16) | (Kind::Varchar, _) => column.collation == Some(BINARY),
+        _ => old_temporal::is_unproven(column),
+    })
 }
 
 /// The collation of bytes.
@@ -161,10 +180,10 @@ fn check_kind(
             fraction()?;
         }
         ("time", Kind::Time) | ("datetime", Kind::DateTime) | ("timestamp", Kind::Timestamp) => {
-            // mysql56_temporal_format=OFF: the log does not tell the values' lengths.
-            fraction().map_err(|_| {
-                "it has the old format of a fraction, which cannot be read: ALTER TABLE … FORCE"
-            })?;
+            // MySQL has no digits there, and what MariaDB has only the server knows.
+            if !old_temporal::is_unproven(column) {
+                fraction()?;
+            }
         }
         ("char" | "binary", Kind::String) | ("varchar" | "varbinary", Kind::Varchar) => octets()?,
         ("varchar" | "varbinary", Kind::VarString) => {}
@@ -400,10 +419,53 @@ mod tests {
     }
 
     #[test]
-    fn the_old_fraction_is_refused_and_the_old_whole_is_not() {
-        let old = "datetime(6) /* mariadb-5.3 */";
-        assert!(one(column(Kind::DateTime, 0), info("a", old)).is_err());
-        let old = "datetime /* mariadb-5.3 */";
-        assert!(one(column(Kind::DateTime, 0), info("a", old)).is_ok());
+    fn how_many_digits_an_old_column_has_is_the_server_s_word() {
+        let unknown = |kind| column(kind, old_temporal::DIGITS_UNKNOWN);
+        for (kind, declared, digits) in [
+            (Kind::DateTime, "datetime(6) /* mariadb-5.3 */", 6),
+            (Kind::DateTime, "datetime /* mariadb-5.3 */", 0),
+            (Kind::Time, "time(3) /* mariadb-5.3 */", 3),
+            (Kind::Timestamp, "timestamp(1)", 1),
+        ] {
+            assert_eq!(one(unknown(kind), info("a", declared)).unwrap().meta, digits, "{declared}");
+        }
+        assert!(one(unknown(Kind::Time), info("a", "time(7)")).is_err());
+        assert!(one(unknown(Kind::Time), info("a", "timestamp")).is_err());
+        // MySQL's have none, and what is known is not changed.
+        assert_eq!(one(column(Kind::Time, 0), info("a", "time")).unwrap().meta, 0);
+        assert!(one(column(Kind::Time, 0), info("a", "time(2)")).is_err());
+    }
+
+    #[test]
+    fn a_table_with_names_may_still_leave_something_unsaid() {
+        let of = |kind, meta, collation| Table {
+            columns: vec![column(Kind::Long, 0), Column { collation, ..column(kind, meta) }],
+            names: Names::Log,
+            ..Table::default()
+        };
+        for (kind, meta, collation, unsaid) in [
+            (Kind::Blob, 4, Some(46), true),
+            (Kind::Blob, 4, Some(BINARY), false),
+            (Kind::Blob, 2, Some(46), false),
+            (Kind::String, 16, Some(BINARY), true),
+            (Kind::String, 16, Some(45), false),
+            (Kind::String, 5, Some(BINARY), false),
+            (Kind::Varchar, 12, Some(BINARY), true),
+            (Kind::Time, old_temporal::DIGITS_UNKNOWN, None, true),
+            (Kind::Time, 0, None, false),
+        ] {
+            let table = of(kind, meta, collation);
+            assert_eq!(leaves_unsaid(&table), unsaid, "{kind:?} {meta} {collation:?}");
+        }
+        // With the names of the log, the server adds the meaning and changes no name.
+        let mut table = of(Kind::String, 16, Some(BINARY));
+        for (column, name) in table.columns.iter_mut().zip(["i", "u"]) {
+            name.clone_into(&mut column.name);
+        }
+        let columns = [info("i", "int(11)"), info("u", "uuid")];
+        complete(&mut table, &columns).unwrap();
+        assert_eq!((table.names, table.columns[1].meaning), (Names::Log, Meaning::Uuid));
+        let other = [info("i", "int(11)"), info("v", "uuid")];
+        assert!(complete(&mut table, &other).is_err());
     }
 }

@@ -48,6 +48,15 @@ pub enum SourceError {
         /// Why.
         error: DecodeError,
     },
+    /// The server lost changes before it could log them.
+    Incident {
+        /// The file's name.
+        file: String,
+        /// Where the event starts.
+        offset: u64,
+        /// Its number and message.
+        incident: String,
+    },
     /// Rows of a table that no table map has announced.
     UnknownTable {
         /// The file's name.
@@ -118,6 +127,11 @@ impl fmt::Display for SourceError {
                 }
                 write!(f, ": {error}")
             }
+            Self::Incident { file, offset, incident } => write!(
+                f,
+                "{}:{offset}: {incident}; copy the tables anew, and start behind it",
+                Printable(file)
+            ),
             Self::UnknownTable { file, offset, table_id } => write!(
                 f,
                 "{}:{offset}: rows of table number {table_id}, which no table map has announced",

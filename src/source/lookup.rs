@@ -28,6 +28,8 @@ const QUERY: u8 = 2;
 const ROTATE: u8 = 4;
 /// FORMAT_DESCRIPTION_EVENT.
 const FORMAT_DESCRIPTION: u8 = 15;
+/// GTID_EVENT of MariaDB.
+const MARIA_GTID: u8 = 162;
 /// QUERY_COMPRESSED_EVENT of MariaDB.
 const QUERY_COMPRESSED: u8 = 165;
 
@@ -181,6 +183,7 @@ fn read_ahead(connection: Connection, here: &Track, ahead: &mut Ahead) -> Result
     let mut stream = connection.dump(0, &dump)?;
     let mut track = begin.clone();
     let (mut decoder, mut room) = (Decoder::new(), Room::new());
+    let mut alters_nothing = false;
     loop {
         match stream.poll(Instant::now() + SILENCE) {
             Ok(true) => {}
@@ -195,13 +198,17 @@ fn read_ahead(connection: Connection, here: &Track, ahead: &mut Ahead) -> Result
         }
         let bytes = stream.event();
         let kind = bytes.get(4).copied().unwrap_or_default();
-        if matches!(kind, QUERY | QUERY_COMPRESSED | ROTATE | FORMAT_DESCRIPTION) {
+        if matches!(kind, QUERY | QUERY_COMPRESSED | ROTATE | FORMAT_DESCRIPTION | MARIA_GTID) {
             let (header, event) = decoder.decode_in(bytes, &mut room).map_err(|error| {
                 LookupError::Unprovable(format!("the log ahead cannot be read: {error}"))
             })?;
             let place = Track { next: track.locate(&header, &event), file: track.file.clone() };
-            if let Event::Query(query) = event {
-                ahead.push(place, query.statement);
+            match event {
+                Event::MariadbGtid(gtid) => alters_nothing = gtid.alters_nothing,
+                Event::Query(query) if !std::mem::take(&mut alters_nothing) => {
+                    ahead.push(place, query.statement);
+                }
+                _ => {}
             }
         } else if let Ok(header) = Header::decode(&mut Reader::new(bytes)) {
             track.locate(&header, &Event::Stop);

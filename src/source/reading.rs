@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::columns::complete;
+use super::columns::{complete, leaves_unsaid};
 use super::error::SourceError;
 use super::lookup::{self, LookupError};
 use super::schema::{Known, Schemas};
@@ -11,6 +11,7 @@ use super::{OnUnknownNames, Origin, Rows, Settings, Step};
 use crate::binlog::compressed::Room;
 use crate::binlog::decoder::Decoder;
 use crate::binlog::event::Event;
+use crate::binlog::format::Flavor;
 use crate::binlog::header::{EventKind, Header};
 use crate::binlog::payload::{Inner, Payload};
 use crate::binlog::reader::{DecodeError, Reader, Reason};
@@ -91,7 +92,7 @@ impl Reading<'_> {
             .map_err(|error| failed(error, offset.unwrap_or(next)))?;
         let live = offset.is_none();
         let offset = self.locate(&header, &event, offset);
-        if let Some(step) = self.aside(&header, &event, live)? {
+        if let Some(step) = self.aside(&header, &event, offset, live)? {
             return Ok(step);
         }
         let step =
@@ -153,6 +154,7 @@ impl Reading<'_> {
         &mut self,
         header: &Header,
         event: &Event<'_>,
+        offset: u64,
         live: bool,
     ) -> Result<Option<Step<'a>>, Failure> {
         match event {
@@ -178,8 +180,18 @@ impl Reading<'_> {
                 self.checkpoint.gtids.extend(set);
             }
             Event::Gtid(gtid) => *self.gtid = Some(gtid.gtid()),
-            Event::MariadbGtid(gtid) => *self.gtid = Some(gtid.gtid()),
+            Event::MariadbGtid(gtid) => {
+                *self.gtid = Some(gtid.gtid());
+                self.schemas.alters_nothing = gtid.alters_nothing;
+            }
             Event::AnonymousGtid(_) => *self.gtid = None,
+            Event::Incident(incident) => {
+                return Err(Failure::Fatal(SourceError::Incident {
+                    file: self.track.file.clone(),
+                    offset,
+                    incident: incident.to_string(),
+                }));
+            }
             _ => {}
         }
         Ok(None)
@@ -292,11 +304,16 @@ impl Reading<'_> {
                 error,
             })
         })?;
-        if table.names != Names::Unknown {
+        let named = table.names != Names::Unknown;
+        let mariadb = self.decoder.flavor() == Some(Flavor::Mariadb);
+        if named && !(mariadb && leaves_unsaid(&table) && endpoint(self.settings).is_some()) {
             return Ok(table);
         }
         match self.name(&mut table) {
             Ok(()) => Ok(table),
+            // The names are the log's own. What is not known stays as it is in the log, and rows that
+            // cannot be split without it are an error of their own.
+            Err(LookupError::Unprovable(why)) if named => Ok(self.unexplained(table, &why)),
             Err(LookupError::Server(MysqlError::Stopped)) => {
                 Err(Failure::Fatal(SourceError::Stopped))
             }
@@ -331,6 +348,19 @@ impl Reading<'_> {
         complete(table, &columns).map_err(|mismatch| unprovable(mismatch.to_string()))?;
         self.schemas.learn(&table.schema, &table.name, Known::Columns(columns.into()));
         Ok(())
+    }
+
+    fn unexplained(&mut self, table: Table, why: &str) -> Table {
+        let known = self.schemas.known(&table.schema, &table.name);
+        if !matches!(known, Some(Known::Unprovable(_))) {
+            log::warn!(
+                "source: {}.{}: whether columns are JSON, UUID, INET4, INET6 or VECTOR is not known: {why}",
+                table.schema,
+                table.name
+            );
+            self.schemas.learn(&table.schema, &table.name, Known::Unprovable(why.into()));
+        }
+        table
     }
 
     fn unknown(&mut self, table: Table, why: String) -> Result<Table, Failure> {

@@ -44,6 +44,8 @@ pub(super) enum Known {
 pub(super) struct Schemas {
     known: HashMap<(String, String), Known>,
     pub(super) ahead: Ahead,
+    /// The statement that passes next is an ALTER that begins or failed (MariaDB's in two phases).
+    pub(super) alters_nothing: bool,
 }
 
 impl Schemas {
@@ -61,7 +63,7 @@ impl Schemas {
 
     /// A statement passes by in the stream: what it may alter is no longer known.
     pub(super) fn passed(&mut self, at: &Track, statement: &[u8]) {
-        if may_alter(statement) {
+        if !std::mem::take(&mut self.alters_nothing) && may_alter(statement) {
             let text = statement.to_ascii_lowercase();
             self.known.retain(|(schema, table), _| !concerns(&text, schema, table));
         }
@@ -210,6 +212,17 @@ mod tests {
             schemas.passed(&at("b.000001", 100), statement.as_bytes());
             assert_eq!(schemas.known("shop", "orders").is_none(), gone, "{statement}");
         }
+    }
+
+    #[test]
+    fn an_alter_in_two_phases_counts_when_it_is_committed() {
+        let mut schemas = Schemas::default();
+        schemas.learn("shop", "orders", columns());
+        schemas.alters_nothing = true;
+        schemas.passed(&at("b.000001", 100), b"ALTER TABLE orders ADD x INT");
+        assert!(schemas.known("shop", "orders").is_some());
+        schemas.passed(&at("b.000001", 200), b"ALTER TABLE orders ADD x INT");
+        assert!(schemas.known("shop", "orders").is_none());
     }
 
     #[test]

@@ -73,4 +73,10 @@ fn remark(summary: &decode::Summary, stats: bool) {
     if summary.undecoded > 0 && !stats {
         say(format!("{} values are shown as bytes: their text is not known", summary.undecoded));
     }
+    if summary.unapplied > 0 && !stats {
+        say(format!(
+            "{} JSON values are shown as differences: the log has not what they differ from",
+            summary.unapplied
+        ));
+    }
 }

@@ -20,12 +20,14 @@
 //! A value with a month 13 or a minute 60 is none that a server has stored; it is refused.
 
 use super::{Date, DateTime, Time, Value, big_endian};
+use crate::binlog::old_temporal;
 use crate::binlog::table::Kind;
 
 type Read<'a> = Result<Value<'a>, &'static str>;
 
 /// Reads one value of a temporal type.
 pub(super) fn decode<'a>(kind: Kind, meta: u16, bytes: &[u8]) -> Read<'a> {
+    let meta = if old_temporal::is_old(kind) { old_temporal::digits(meta) } else { meta };
     let digits = u8::try_from(meta).ok().filter(|digits| *digits <= 6);
     let digits = digits.ok_or("a fraction of more than 6 digits");
     match kind {
