@@ -30,3 +30,4 @@ pub mod transaction;
 #[cfg(feature = "decode")]
 pub mod value;
 pub mod width;
+pub mod xid;

@@ -40,7 +40,8 @@ use crate::binlog::transaction::Assembler;
 use crate::mysql::connection::Endpoint;
 use crate::position::{Checkpoint, Gtid, Position};
 
-pub use crate::binlog::transaction::Begin;
+pub use crate::binlog::transaction::{Begin, LeftOut, OnStatement};
+pub use crate::binlog::xid::Xid;
 pub use crate::mysql::channel::Stopper;
 pub use error::SourceError;
 pub use files::FilesSettings;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub start: Start,
     /// What to do with a table whose names cannot be proven.
     pub on_unknown_names: OnUnknownNames,
+    /// What to do with a change that was logged as a statement.
+    pub on_statement: OnStatement,
     /// The largest event that is accepted, bytes.
     pub event_bytes_max: u32,
 }
@@ -112,6 +115,17 @@ pub enum Step<'a> {
     Commit,
     /// The open transaction is undone; the checkpoint stands behind it.
     Rollback,
+    /// The rows of the open transaction wait, under this name, for [`Step::CommitPrepared`]; the
+    /// checkpoint stands behind them.
+    Prepare(Xid),
+    /// A prepared transaction is committed. The checkpoint stands before it until [`Source::pass`], for its
+    /// rows are still to be found.
+    CommitPrepared(Box<CommitPrepared>),
+    /// A prepared transaction is rolled back; the checkpoint stands behind it.
+    RollbackPrepared(Xid),
+    /// A change that was logged as a statement is left out; outside a transaction, the checkpoint
+    /// stands behind it.
+    LeftOut(LeftOut),
     /// A statement without rows; the checkpoint stands behind it.
     Statement,
     /// Drop the open transaction, if there is one: it comes again, or never was committed.
@@ -125,6 +139,19 @@ pub enum Step<'a> {
     Skip,
     /// The files end here, and are not followed.
     End,
+}
+
+/// The commit of a prepared transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommitPrepared {
+    /// Its name.
+    pub xid: Xid,
+    /// The commit as a transaction of its own.
+    pub begin: Begin,
+    /// Where the commit's event starts: the place of all of its rows.
+    pub offset: u64,
+    /// The checkpoint behind it, for [`Source::pass`].
+    pub behind: Checkpoint,
 }
 
 /// Rows and their table.
@@ -217,12 +244,14 @@ impl Source {
                 Input::Files(Box::new(files))
             }
         };
+        let mut assembler = Assembler::with(settings.on_statement);
+        decoder.format().inspect(|format| assembler.written_by(format));
         Ok(Self {
             settings,
             input,
             stopper,
             decoder,
-            assembler: Assembler::new(),
+            assembler,
             schemas: Schemas::default(),
             track,
             checkpoint,
@@ -284,7 +313,10 @@ impl Source {
         match reading.read(bytes, offset) {
             Ok(step) => {
                 self.caught_up = matches!(step, Step::Heartbeat);
-                if matches!(step, Step::Commit | Step::Statement | Step::Heartbeat) {
+                if matches!(
+                    step,
+                    Step::Commit | Step::Prepare(_) | Step::Statement | Step::Heartbeat
+                ) {
                     self.damaged = 0;
                 }
                 Ok(Some(step))
@@ -305,6 +337,11 @@ impl Source {
                 Err(error)
             }
         }
+    }
+
+    /// A [`Step::CommitPrepared`] is done: reading goes on behind it.
+    pub fn pass(&mut self, behind: Checkpoint) {
+        self.checkpoint = Some(behind);
     }
 
     /// Whether more is at hand, or on its way, without waiting.
@@ -401,7 +438,7 @@ impl Source {
             }
             Fill::NextFile => {
                 let torn = self.assembler.is_inside();
-                self.assembler = Assembler::new();
+                self.assembler = Assembler::with(self.settings.on_statement);
                 self.gtid = None;
                 if let Input::Files(files) = &self.input {
                     self.track = Track { file: files.name.clone(), next: FIRST_EVENT };
@@ -447,7 +484,7 @@ impl Source {
     /// Reads from the checkpoint again.
     fn start_over(&mut self, why: String) -> Result<(), SourceError> {
         self.decoder = Decoder::new();
-        self.assembler = Assembler::new();
+        self.assembler = Assembler::with(self.settings.on_statement);
         self.gtid = None;
         self.caught_up = false;
         match &mut self.input {
@@ -459,6 +496,7 @@ impl Source {
                 let (again, at) = opened.inspect_err(|error| {
                     self.restart = Some(error.to_string());
                 })?;
+                self.decoder.format().inspect(|format| self.assembler.written_by(format));
                 **files = again;
                 self.track = Track { file: files.name.clone(), next: at.position.offset };
             }
@@ -580,7 +618,7 @@ fn read_head(files: &mut Files, decoder: &mut Decoder) -> Result<Option<Head>, S
 fn last_boundary(files: &mut Files) -> Result<u64, SourceError> {
     files.seek(0)?;
     let (mut decoder, mut assembler, mut boundary) =
-        (Decoder::new(), Assembler::new(), FIRST_EVENT);
+        (Decoder::new(), Assembler::with(OnStatement::LeaveOut), FIRST_EVENT);
     loop {
         if files.dry && files.fill_once()? == Fill::Idle {
             return Ok(boundary);
@@ -682,6 +720,7 @@ mod tests {
         Settings {
             origin: Origin::Files { files, names: None },
             start: Start::Earliest,
+            on_statement: OnStatement::Stop,
             on_unknown_names: OnUnknownNames::Number,
             event_bytes_max: 1 << 20,
         }
