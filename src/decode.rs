@@ -7,9 +7,12 @@
 //!
 //! Only what was committed comes out: a transaction's lines are held until its commit, in memory up to
 //! `held::MEMORY_MAX` and beyond that in a file without a name, and are cut back at ROLLBACK TO
-//! SAVEPOINT. Of a damaged file all transactions before the damage come out, then the error.
+//! SAVEPOINT. Rows of an XA transaction are held as events (`prepared.rs`) until the statement that commits
+//! it, which may lie in a later file: they come out there, with the position, GTID and time of that commit, and
+//! `row` counts on through all of them, so that no two changes share file, position and row. Of a damaged file all transactions before the damage come out, then the error.
 
 mod held;
+mod prepared;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,9 +25,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::binlog::compressed::Room;
-use crate::binlog::decoder::Decoder;
+use crate::binlog::decoder::{CHECKSUM_LEN, Decoder};
 use crate::binlog::event::Event;
 use crate::binlog::format::Checksum;
+use crate::binlog::format::Format as LogFormat;
 use crate::binlog::frame::{Frame, Framer, Part};
 use crate::binlog::header::{EventKind, Header};
 use crate::binlog::numbering::Numbering;
@@ -32,11 +36,15 @@ use crate::binlog::payload::Payload;
 use crate::binlog::reader::DecodeError;
 use crate::binlog::rows::Operation;
 use crate::binlog::table::{Names, Table};
-use crate::binlog::transaction::{Assembler, Begin, Rows, Step};
+pub use crate::binlog::transaction::OnStatement;
+use crate::binlog::transaction::{Assembler, Begin, CommitPrepared, LeftOut, Rows, Step};
+use crate::binlog::xid::Xid;
 use crate::envelope::debezium::{self, Debezium};
 use crate::envelope::text::Text;
 use crate::envelope::{Change, EnvelopeError};
 use held::Held;
+pub use prepared::Prepared;
+use prepared::{Taken, hold, next_event};
 
 /// How changes are written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -55,6 +63,9 @@ pub struct Options {
     pub source: String,
     /// For [`Format::Debezium`].
     pub debezium: debezium::Options,
+    /// What to do with changes that were logged as statements, and with the commit of an XA transaction
+    /// whose rows lie in an earlier file that was not read.
+    pub on_statement: OnStatement,
 }
 
 /// What was in a file. As JSON it is what `rivulet decode --stats` prints.
@@ -80,6 +91,13 @@ pub struct Summary {
     pub last_position: u64,
     /// False if the file ends in the middle of an event or a transaction, or is damaged.
     pub complete: bool,
+    /// XA transactions that were prepared, here or in a file before, and not ended up to the end.
+    pub prepared: u64,
+    /// Changes that are not in the output, by the kind of statement that they were logged as.
+    pub left_out: BTreeMap<&'static str, u64>,
+    /// The first of them.
+    #[serde(skip)]
+    pub left_out_first: Vec<LeftOut>,
     /// Tables without names in the log: columns are `@1`, …, and signs may be unknown.
     #[serde(skip)]
     pub unnamed_tables: BTreeSet<String>,
@@ -154,21 +172,26 @@ pub fn print(
     format: Format,
     out: &mut impl Write,
     options: &Options,
+    prepared: &mut Prepared,
 ) -> Result<Summary, DecodeFailure> {
     let renderer = match format {
         Format::Debezium => Renderer::Debezium(Debezium::new(options.debezium)),
         Format::Text => Renderer::Text(Text::new()),
     };
     let printer = Printer { renderer, held: Held::default(), line: Vec::new(), out };
-    Scan::new(file, &options.source, Some(printer)).run(file)
+    Scan::new(file, options, Some(printer), prepared).run(file)
 }
 
 /// Counts what is in a file. The rows are split, but their values are not read.
 ///
 /// # Errors
 /// When the file cannot be read to its end; the failure has the numbers up to there.
-pub fn stats(file: &Path) -> Result<Summary, DecodeFailure> {
-    Scan::<std::io::Sink>::new(file, "", None).run(file)
+pub fn stats(
+    file: &Path,
+    options: &Options,
+    prepared: &mut Prepared,
+) -> Result<Summary, DecodeFailure> {
+    Scan::<std::io::Sink>::new(file, options, None, prepared).run(file)
 }
 
 impl Summary {
@@ -181,13 +204,16 @@ impl Summary {
 /// One pass over a file.
 struct Scan<'o, W> {
     summary: Summary,
-    source: &'o str,
+    options: &'o Options,
     printer: Option<Printer<'o, W>>,
+    prepared: &'o mut Prepared,
     decoder: Decoder,
     payload: Payload,
     numbering: Numbering,
     /// The open transaction.
     begin: Option<Begin>,
+    /// Its events, if it is one of XA.
+    events: Held,
     /// Its counts: from its start, and from each savepoint on.
     levels: Vec<Level>,
 }
@@ -198,6 +224,8 @@ struct Level {
     name: Vec<u8>,
     /// The length of the lines before it.
     held: u64,
+    /// The length of the events before it.
+    events: u64,
     rows: BTreeMap<String, Counts>,
 }
 
@@ -209,17 +237,24 @@ struct At {
 }
 
 impl<'o, W: Write> Scan<'o, W> {
-    fn new(file: &Path, source: &'o str, printer: Option<Printer<'o, W>>) -> Self {
+    fn new(
+        file: &Path,
+        options: &'o Options,
+        printer: Option<Printer<'o, W>>,
+        prepared: &'o mut Prepared,
+    ) -> Self {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let summary = Summary { file: name, ..Summary::default() };
         Self {
             summary,
-            source,
+            options,
             printer,
+            prepared,
             decoder: Decoder::new(),
             payload: Payload::new(),
             numbering: Numbering::default(),
             begin: None,
+            events: Held::default(),
             levels: Vec::new(),
         }
     }
@@ -227,6 +262,7 @@ impl<'o, W: Write> Scan<'o, W> {
     fn run(mut self, path: &Path) -> Result<Summary, DecodeFailure> {
         let mut at = At { offset: 0, event: None };
         let result = self.read(path, &mut at);
+        self.summary.prepared = self.prepared.len() as u64;
         if let Some(printer) = &mut self.printer {
             if let Renderer::Debezium(debezium) = &printer.renderer {
                 self.summary.undecoded = debezium.undecoded();
@@ -253,7 +289,8 @@ impl<'o, W: Write> Scan<'o, W> {
     fn read(&mut self, path: &Path, at: &mut At) -> Result<bool, Cause> {
         let mut file = File::open(path).map_err(Cause::Read)?;
         let mut framer = Framer::new();
-        let (mut assembler, mut room) = (Assembler::new(), Room::new());
+        let mut assembler = Assembler::with(self.options.on_statement);
+        let mut room = Room::new();
         let mut buffer = vec![0; READ_BYTES];
         let mut complete = true;
         loop {
@@ -300,7 +337,9 @@ impl<'o, W: Write> Scan<'o, W> {
             return Err(Cause::Content(incident.to_string()));
         }
         let step = assembler.step(&header, event, frame.offset).map_err(content)?;
-        self.step(step)
+        let sealed = self.decoder.format().is_some_and(|format| format.checksum != Checksum::Off);
+        let len = frame.bytes.len().saturating_sub(if sealed { CHECKSUM_LEN } else { 0 });
+        self.step(step, frame.offset, frame.bytes.get(..len).unwrap_or_default())
     }
 
     /// Takes in a portion of a compressed transaction: the events that come out of it.
@@ -327,17 +366,19 @@ impl<'o, W: Write> Scan<'o, W> {
             if inner.last {
                 self.count(&inner.outer, inner.offset);
             }
-            complete &= self.step(step)?;
+            complete &= self.step(step, inner.offset, inner.bytes)?;
             at.event = Some(EventKind::TransactionPayload.name());
         }
         self.payload = payload;
         Ok(complete)
     }
 
-    fn step(&mut self, step: Step<'_>) -> Result<bool, Cause> {
+    /// Takes in what an event means; `bytes` are the event's without its checksum.
+    fn step(&mut self, step: Step<'_>, offset: u64, bytes: &[u8]) -> Result<bool, Cause> {
         match step {
             Step::Begin(begin) => self.begin(begin),
             Step::TableMap(map) => {
+                self.hold(offset, bytes)?;
                 if self.decoder.table(map.table_id).is_none() {
                     let table = map.to_table().map_err(|error| {
                         let name = [map.schema, map.table].map(String::from_utf8_lossy).join(".");
@@ -346,11 +387,18 @@ impl<'o, W: Write> Scan<'o, W> {
                     self.decoder.define(map.table_id, Arc::new(table));
                 }
             }
-            Step::Rows(rows) => self.rows(&rows)?,
+            Step::Rows(rows) => {
+                self.hold(offset, bytes)?;
+                self.rows(&rows)?;
+            }
             Step::Savepoint(name) => self.savepoint(name),
             Step::RollbackTo(name) => self.rollback_to(&name)?,
             Step::Commit { .. } => self.commit()?,
             Step::Rollback { .. } => self.drop_open(),
+            Step::Prepare { xid, .. } => self.prepare(xid)?,
+            Step::CommitPrepared(commit) => self.commit_prepared(commit)?,
+            Step::RollbackPrepared { xid, .. } => self.prepared.drop(&xid).map_err(Cause::Write)?,
+            Step::LeftOut(left_out) => self.leave_out(left_out),
             Step::Abandoned { .. } => {
                 self.drop_open();
                 return Ok(false);
@@ -387,18 +435,29 @@ impl<'o, W: Write> Scan<'o, W> {
 
     fn rows(&mut self, rows: &Rows<'_>) -> Result<(), Cause> {
         let Some(table) = self.decoder.table(rows.rows.table_id).map(Arc::clone) else {
-            return Err(Cause::Content("rows of a table that no table map names".to_owned()));
+            return Err(Cause::Content(NO_TABLE_MAP.to_owned()));
         };
         let name = format!("{}.{}", table.schema, table.name);
         if table.names == Names::Unknown && !self.summary.unnamed_tables.contains(&name) {
             self.summary.unnamed_tables.insert(name.clone());
         }
-        let torn = |error: DecodeError| Cause::Content(error.in_table(&table).to_string());
-        let mut iter = rows.rows.rows(&table).map_err(torn)?;
+        let printer = self.printer.take_if(|_| self.begin.as_ref().is_some_and(|begin| begin.xa));
+        let count = self.print(&table, rows);
+        self.printer = self.printer.take().or(printer);
+        let count = count?;
+        if let Some(level) = self.levels.last_mut() {
+            level.rows.entry(name).or_default().add(rows.rows.operation, count);
+        }
+        Ok(())
+    }
+
+    /// Prints the rows, if anything is to be printed. Returns how many there are.
+    fn print(&mut self, table: &Table, rows: &Rows<'_>) -> Result<u64, Cause> {
+        let torn = |error: DecodeError| Cause::Content(error.in_table(table).to_string());
+        let mut iter = rows.rows.rows(table).map_err(torn)?;
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        let mut change = self.change(rows, &table);
-        let first = self.numbering.event(rows.offset);
-        change.row = u32::try_from(first).unwrap_or(u32::MAX);
+        let first = u32::try_from(self.numbering.event(rows.offset)).unwrap_or(u32::MAX);
+        let mut change = Change { row: first, ..self.change(rows, table) };
         let mut count = 0;
         while iter.next_row(&mut before, &mut after).map_err(torn)? {
             count += 1;
@@ -407,7 +466,7 @@ impl<'o, W: Write> Scan<'o, W> {
                     before: (rows.rows.operation != Operation::Insert).then_some(&before),
                     after: (rows.rows.operation != Operation::Delete).then_some(&after),
                     file: &self.summary.file,
-                    source: self.source,
+                    source: &self.options.source,
                     gtid: self.begin.as_ref().and_then(|begin| begin.gtid.as_ref()),
                     ..change
                 })?;
@@ -415,10 +474,7 @@ impl<'o, W: Write> Scan<'o, W> {
             change.row = change.row.saturating_add(1);
         }
         self.numbering.rows(count);
-        if let Some(level) = self.levels.last_mut() {
-            level.rows.entry(name).or_default().add(rows.rows.operation, count);
-        }
-        Ok(())
+        Ok(count)
     }
 
     /// What all rows of an event have in common, but for what belongs to the scan.
@@ -448,7 +504,7 @@ impl<'o, W: Write> Scan<'o, W> {
             level.name.clear();
         }
         let held = self.printer.as_ref().map_or(0, |printer| printer.held.len());
-        self.levels.push(Level { name, held, rows: BTreeMap::new() });
+        self.levels.push(Level { name, held, events: self.events.len(), rows: BTreeMap::new() });
     }
 
     fn rollback_to(&mut self, name: &[u8]) -> Result<(), Cause> {
@@ -460,6 +516,7 @@ impl<'o, W: Write> Scan<'o, W> {
         self.levels.truncate(index + 1);
         if let Some(level) = self.levels.last_mut() {
             level.rows.clear();
+            self.events.truncate(level.events).map_err(Cause::Write)?;
             if let Some(printer) = &mut self.printer {
                 printer.held.truncate(level.held).map_err(Cause::Write)?;
             }
@@ -468,13 +525,21 @@ impl<'o, W: Write> Scan<'o, W> {
     }
 
     fn commit(&mut self) -> Result<(), Cause> {
-        self.summary.transactions += 1;
-        for (name, counts) in self.levels.drain(..).flat_map(|level| level.rows) {
-            let sum = self.summary.rows.entry(name).or_default();
-            sum.insert += counts.insert;
-            sum.update += counts.update;
-            sum.delete += counts.delete;
+        let events = std::mem::take(&mut self.events);
+        if events.len() > 0 {
+            // One phase: its rows have places of their own.
+            let format = self.format()?.clone();
+            let events = events.into_read().map_err(Cause::Write)?;
+            self.replay(Taken { format, rows: BTreeMap::new(), events }, None)?;
         }
+        for (name, counts) in self.levels.drain(..).flat_map(|level| level.rows) {
+            self.summary.rows.entry(name).or_default().join(counts);
+        }
+        self.committed()
+    }
+
+    fn committed(&mut self) -> Result<(), Cause> {
+        self.summary.transactions += 1;
         self.begin = None;
         match &mut self.printer {
             Some(printer) => printer.held.release(printer.out).map_err(Cause::Write),
@@ -482,9 +547,91 @@ impl<'o, W: Write> Scan<'o, W> {
         }
     }
 
+    /// Keeps an event of an XA transaction, if its rows are to be printed.
+    fn hold(&mut self, offset: u64, event: &[u8]) -> Result<(), Cause> {
+        if self.printer.is_none() || !self.begin.as_ref().is_some_and(|begin| begin.xa) {
+            return Ok(());
+        }
+        hold(&mut self.events, offset, event).map_err(Cause::Write)
+    }
+
+    fn format(&self) -> Result<&LogFormat, Cause> {
+        let missing = || Cause::Content("no format description".to_owned());
+        self.decoder.format().ok_or_else(missing)
+    }
+
+    fn prepare(&mut self, xid: Xid) -> Result<(), Cause> {
+        let mut rows: BTreeMap<String, Counts> = BTreeMap::new();
+        for (name, counts) in self.levels.drain(..).flat_map(|level| level.rows) {
+            rows.entry(name).or_default().join(counts);
+        }
+        let format = self.format()?.clone();
+        let events = std::mem::take(&mut self.events);
+        self.prepared.keep(xid, format, rows, events).map_err(Cause::Write)?;
+        self.drop_open();
+        Ok(())
+    }
+
+    fn commit_prepared(&mut self, commit: CommitPrepared) -> Result<(), Cause> {
+        let CommitPrepared { xid, begin, offset, end_offset } = commit;
+        let Some(mut taken) = self.prepared.take(&xid).map_err(Cause::Write)? else {
+            if self.options.on_statement == OnStatement::LeaveOut {
+                self.leave_out(LeftOut { kind: "XA COMMIT", offset, end_offset: Some(end_offset) });
+                return Ok(());
+            }
+            return Err(Cause::Content(format!("{xid}: {NOT_PREPARED}")));
+        };
+        self.begin = Some(begin);
+        let rows = std::mem::take(&mut taken.rows);
+        self.replay(taken, Some(offset))?;
+        for (name, counts) in rows {
+            self.summary.rows.entry(name).or_default().join(counts);
+        }
+        self.committed()
+    }
+
+    /// Prints the rows of events that were held; all at one offset, if one is given.
+    fn replay(&mut self, mut taken: Taken, at: Option<u64>) -> Result<(), Cause> {
+        let mut decoder = Decoder::unsealed(&taken.format);
+        let (mut bytes, mut room) = (Vec::new(), Room::new());
+        self.numbering.begin();
+        while let Some(own) = next_event(&mut *taken.events, &mut bytes).map_err(Cause::Write)? {
+            let (header, event) = decoder.decode_in(&bytes, &mut room).map_err(content)?;
+            match event {
+                Event::TableMap(map) if decoder.table(map.table_id).is_none() => {
+                    let table = map.to_table().map_err(content)?;
+                    decoder.define(map.table_id, Arc::new(table));
+                }
+                Event::Rows(rows) => {
+                    let Some(table) = decoder.table(rows.table_id) else {
+                        return Err(Cause::Content(NO_TABLE_MAP.to_owned()));
+                    };
+                    let rows = Rows {
+                        rows,
+                        offset: at.unwrap_or(own),
+                        timestamp_s: header.timestamp,
+                        server_id: header.server_id,
+                        thread_id: self.begin.as_ref().and_then(|begin| begin.thread_id),
+                    };
+                    self.print(table, &rows)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, left_out: LeftOut) {
+        *self.summary.left_out.entry(left_out.kind).or_default() += 1;
+        if self.summary.left_out_first.len() < LEFT_OUT_SHOWN {
+            self.summary.left_out_first.push(left_out);
+        }
+    }
+
     fn drop_open(&mut self) {
         self.begin = None;
         self.levels.clear();
+        self.events.clear();
         if let Some(printer) = &mut self.printer {
             printer.held.clear();
         }
@@ -492,6 +639,12 @@ impl<'o, W: Write> Scan<'o, W> {
 }
 
 impl Counts {
+    fn join(&mut self, other: Self) {
+        self.insert += other.insert;
+        self.update += other.update;
+        self.delete += other.delete;
+    }
+
     fn add(&mut self, operation: Operation, count: u64) {
         match operation {
             Operation::Insert => self.insert += count,
@@ -543,5 +696,10 @@ fn now_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
+const NO_TABLE_MAP: &str = "rows of a table that no table map names";
+const NOT_PREPARED: &str = "the commit of an XA transaction whose rows were prepared in an earlier file: give that \
+                            file, too, before this one";
+/// Changes that were left out and whose places are told.
+const LEFT_OUT_SHOWN: usize = 10;
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 256 << 10;

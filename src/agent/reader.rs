@@ -17,9 +17,9 @@ use smol::channel::Sender;
 
 use crate::batch::{self, BatchError, Sealed};
 use crate::binlog::reader::DecodeError;
-use crate::buffer::{BufferError, DiskCause};
+use crate::buffer::{BufferError, DiskCause, Ended};
 use crate::position::{Checkpoint, Position};
-use crate::source::{self, Source, SourceError, Step};
+use crate::source::{self, CommitPrepared, LeftOut, OnStatement, Source, SourceError, Step, Xid};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::logger::now_us;
 use crate::telemetry::status::State;
@@ -72,8 +72,10 @@ enum ReadError {
     Rows(String),
     /// Rows that cannot be batched.
     Batch(BatchError),
-    /// A savepoint behind which rows had been staged already.
+    /// A rollback to a savepoint that is not known.
     Savepoint,
+    /// The commit of a transaction whose rows were not read: where, and of which.
+    Unprepared(String),
     /// The files are read to their end.
     End,
     /// What was staged was broken: read again from the buffer's checkpoint.
@@ -85,7 +87,12 @@ impl ReadError {
     fn leaves_stager_sound(&self) -> bool {
         matches!(
             self,
-            Self::Stopped | Self::End | Self::Source(_) | Self::Rows(_) | Self::Savepoint
+            Self::Stopped
+                | Self::End
+                | Self::Source(_)
+                | Self::Rows(_)
+                | Self::Savepoint
+                | Self::Unprepared(_)
         )
     }
 }
@@ -97,13 +104,20 @@ impl fmt::Display for ReadError {
             Self::Source(error) => write!(f, "{error}"),
             Self::Buffer(error) => write!(f, "{error}"),
             Self::TooLarge => f.write_str(
-                "a transaction is larger than the whole buffer: raise `buffer.bytes_max`",
+                "a transaction is larger than the whole buffer, or prepared XA transactions fill it (one \
+                 needs its size twice while it commits): raise `buffer.bytes_max`",
+            ),
+            Self::Unprepared(what) => write!(
+                f,
+                "{what}: this commits an XA transaction that was prepared before reading began, so its \
+                 rows were not read: start anew from an earlier position, or leave it out with \
+                 `on_statement = \"skip-and-report\"`"
             ),
             Self::Rows(what) => f.write_str(what),
             Self::Batch(error) => write!(f, "{error}"),
             Self::Savepoint => f.write_str(
-                "a transaction larger than a batch went back to a savepoint whose rows were \
-                 staged already: raise `batch.bytes_max` above the transaction's size",
+                "a transaction went back to a savepoint that is not in the log, or older than a \
+                 thousand others",
             ),
             Self::End => f.write_str("all is read"),
             Self::Reread => f.write_str("staged batches are read again"),
@@ -132,6 +146,8 @@ const RETRY: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// A position without rows behind it (DDL, other tables) is stored at least this often.
 const POSITION_EVERY: Duration = Duration::from_secs(1);
+/// Changes that are left out are told of at most this often.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The longest wait for the source.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -197,6 +213,12 @@ struct Reader<'a> {
     stager: Stager,
     staging: Staging<'a>,
     age_max: Duration,
+    on_statement: OnStatement,
+    /// Where the open transaction began, if it may be prepared.
+    begins: Option<Checkpoint>,
+    /// Changes that were left out and not yet told of, and when some were told of last.
+    untold: u64,
+    told_at: Option<Instant>,
     /// When the oldest complete transaction of the stager came.
     since: Option<Instant>,
     /// Whether the figures say that the source is well.
@@ -216,6 +238,8 @@ struct Staging<'a> {
     committed_us: u64,
     /// Whether something was staged since the buffer was last asked whether it is full.
     fuller: bool,
+    /// Prepared transactions whose end is not yet stored.
+    ended: Vec<Ended>,
 }
 
 impl Store for Staging<'_> {
@@ -239,12 +263,71 @@ impl Store for Staging<'_> {
             count(&self.ties.counters, one);
         }
         let parcels: Vec<_> = sealed.into_iter().map(parcel).collect();
-        persist(self.ties, self.rereads, |inner| inner.buffer.commit(&parcels, behind))?;
+        let ended = std::mem::take(&mut self.ended);
+        persist(self.ties, self.rereads, |inner| {
+            inner.buffer.commit_ending(&parcels, behind, &ended)
+        })?;
         if !parcels.is_empty() {
             self.fuller = true;
             // The link needs one ring however many batches there are.
             let _ = self.ties.staged.try_send(());
         }
+        self.stored(behind);
+        Ok(())
+    }
+
+    fn discard(&mut self) -> Result<(), ReadError> {
+        self.ties.shared.lock().buffer.discard_parts().map_err(ReadError::Buffer)
+    }
+
+    fn take_part(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, ReadError> {
+        persist(self.ties, self.rereads, |inner| inner.buffer.take_part())
+    }
+
+    fn prepare(
+        &mut self,
+        name: &[u8],
+        last: Option<Sealed>,
+        begins: &Checkpoint,
+        behind: &Checkpoint,
+    ) -> Result<(), ReadError> {
+        let (last, ended) = (last.map(parcel), std::mem::take(&mut self.ended));
+        self.fuller = true;
+        persist(self.ties, self.rereads, |inner| {
+            inner.buffer.prepare(name, last.as_ref(), begins, behind, &ended)
+        })?;
+        self.stored(behind);
+        Ok(())
+    }
+
+    fn prepared(&mut self, name: &[u8]) -> Result<Option<u32>, ReadError> {
+        if self.ended.iter().any(|ended| ended.name == name) {
+            return Ok(None);
+        }
+        let found = persist(self.ties, self.rereads, |inner| inner.buffer.prepared(name))?;
+        Ok(found.map(|prepared| prepared.parts))
+    }
+
+    fn prepared_part(&mut self, name: &[u8], part: u32) -> Result<(Vec<u8>, Vec<u8>), ReadError> {
+        let found = persist(self.ties, self.rereads, |inner| {
+            let Some(prepared) = inner.buffer.prepared(name)? else { return Ok(None) };
+            inner.buffer.prepared_part(&prepared, part).map(Some)
+        })?;
+        found.ok_or(ReadError::Batch(BatchError::Short("a prepared transaction")))
+    }
+
+    fn end(&mut self, name: &[u8], committed: bool) {
+        self.ended.push(Ended { name: name.to_owned(), committed });
+    }
+
+    fn schema(&mut self, fingerprint: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        persist(self.ties, self.rereads, |inner| inner.buffer.schema(fingerprint))
+    }
+}
+
+impl Staging<'_> {
+    /// The buffer has this checkpoint now.
+    fn stored(&mut self, behind: &Checkpoint) {
         let position = behind.position.to_string();
         if self.read > 0 {
             self.ties.counters.transactions.add(self.read - 1);
@@ -254,11 +337,6 @@ impl Store for Staging<'_> {
             self.ties.counters.position_is(&position);
         }
         (self.stored, self.stored_at) = (behind.clone(), Instant::now());
-        Ok(())
-    }
-
-    fn discard(&mut self) -> Result<(), ReadError> {
-        self.ties.shared.lock().buffer.discard_parts().map_err(ReadError::Buffer)
     }
 }
 
@@ -285,8 +363,13 @@ impl<'a> Reader<'a> {
                 read: 0,
                 committed_us: 0,
                 fuller: true,
+                ended: Vec::new(),
             },
             age_max: cut.age_max,
+            on_statement: settings.on_statement,
+            begins: None,
+            untold: 0,
+            told_at: None,
             since: None,
             well: false,
         })
@@ -303,6 +386,7 @@ impl<'a> Reader<'a> {
                 self.stager.rollback(&mut self.staging)?;
                 self.flush()?;
                 self.store_position()?;
+                self.tell_left_out();
             }
             turned.map_err(|error| match error {
                 ReadError::Rows(what) => ReadError::Rows(format!("{}:{what}", self.source.file())),
@@ -344,12 +428,19 @@ impl<'a> Reader<'a> {
                 After::Event
             }
             Some(Step::RollbackTo(name)) => {
-                if !self.stager.rollback_to(&name) {
+                if !self.stager.rollback_to(&name, &mut self.staging)? {
                     return Err(ReadError::Savepoint);
                 }
                 After::Event
             }
             Some(Step::Commit) => After::Commit,
+            Some(Step::Prepare(xid)) => After::Prepare(xid),
+            Some(Step::CommitPrepared(commit)) => After::CommitPrepared(commit),
+            Some(Step::RollbackPrepared(xid)) => {
+                self.staging.end(&xid.key(), false);
+                After::Event
+            }
+            Some(Step::LeftOut(left_out)) => After::LeftOut(left_out),
             Some(Step::Rollback) => After::Dropped(None),
             Some(Step::Abandoned { why }) => After::Dropped(Some(why)),
             Some(Step::Statement | Step::Heartbeat | Step::Skip) => After::Event,
@@ -378,6 +469,9 @@ impl<'a> Reader<'a> {
                 self.begin(&begin)?;
             }
             After::Commit => self.commit(now)?,
+            After::Prepare(xid) => self.prepare(&xid)?,
+            After::CommitPrepared(commit) => self.commit_prepared(*commit, now)?,
+            After::LeftOut(left_out) => self.left_out(left_out.kind, left_out.offset, now),
             After::Dropped(why) => {
                 if let Some(why) = why {
                     warn!("source: reading goes back to the last commit: {why}");
@@ -404,10 +498,16 @@ impl<'a> Reader<'a> {
     }
 
     fn begin(&mut self, begin: &source::Begin) -> Result<(), ReadError> {
-        let changed_us = begin.committed_us.unwrap_or(u64::from(begin.timestamp_s) * 1_000_000);
-        self.staging.committed_us = changed_us;
         let checkpoint = self.source.checkpoint();
-        let begin = batch::Begin {
+        self.begins = begin.xa.then(|| checkpoint.clone());
+        let begin = self.batch_begin(begin);
+        self.staging.committed_us = changed_us(&begin);
+        self.stager.begin(begin, self.source.checkpoint(), &mut self.staging)
+    }
+
+    fn batch_begin(&self, begin: &source::Begin) -> batch::Begin {
+        let checkpoint = self.source.checkpoint();
+        batch::Begin {
             position: Position {
                 server: checkpoint.position.server.clone(),
                 file: self.source.file().to_owned(),
@@ -419,8 +519,68 @@ impl<'a> Reader<'a> {
             server_id: begin.server_id,
             thread: begin.thread_id,
             committed_us: begin.committed_us,
+        }
+    }
+
+    fn prepare(&mut self, xid: &Xid) -> Result<(), ReadError> {
+        let begins = self.begins.take().unwrap_or_else(|| self.staging.stored.clone());
+        let behind = self.source.checkpoint();
+        self.stager.prepare(&xid.key(), &begins, behind, &mut self.staging)?;
+        self.since = None;
+        Ok(())
+    }
+
+    fn commit_prepared(&mut self, commit: CommitPrepared, now: Instant) -> Result<(), ReadError> {
+        let CommitPrepared { xid, begin, offset, behind } = commit;
+        self.wait_for_room()?;
+        let begin = self.batch_begin(&begin);
+        let (position, changed_us) = (begin.position.clone(), changed_us(&begin));
+        let end = batch::Commit { end_offset: behind.position.offset, xid: None };
+        let begins = self.source.checkpoint();
+        let (name, ends) = (xid.key(), (end, &behind));
+        let staging = &mut self.staging;
+        if self.stager.commit_prepared(&name, (begin, offset), ends, begins, staging)? {
+            self.staging.read += 1;
+            self.staging.committed_us = changed_us;
+        } else if !persist(self.staging.ties, self.staging.rereads, |inner| {
+            inner.buffer.was_read(&position)
+        })? {
+            if self.on_statement == OnStatement::Stop {
+                return Err(ReadError::Unprepared(format!("{}:{offset}: {xid}", position.file)));
+            }
+            self.left_out("XA COMMIT", offset, now);
+        }
+        self.source.pass(behind);
+        self.committed(now);
+        Ok(())
+    }
+
+    /// A change without rows is left out: counted, and told of now and then.
+    fn left_out(&mut self, kind: &str, offset: u64, now: Instant) {
+        self.staging.ties.counters.left_out.add(1);
+        self.untold += 1;
+        if self.told_at.is_some_and(|told| now.duration_since(told) < TELL_EVERY) {
+            return;
+        }
+        let more = match self.untold - 1 {
+            0 => String::new(),
+            more => format!("; {more} more since this was said last"),
         };
-        self.stager.begin(begin, checkpoint, &mut self.staging)
+        let file = self.source.file();
+        warn!(
+            "source: {file}:{offset}: {kind}: a change without rows in the log is left out{more}"
+        );
+        (self.untold, self.told_at) = (0, Some(now));
+    }
+
+    fn tell_left_out(&mut self) {
+        let (untold, all) = (self.untold, self.staging.ties.counters.left_out.value());
+        if untold > 0 {
+            warn!(
+                "source: {untold} more changes without rows in the log were left out, {all} in all"
+            );
+            self.untold = 0;
+        }
     }
 
     fn commit(&mut self, now: Instant) -> Result<(), ReadError> {
@@ -428,11 +588,15 @@ impl<'a> Reader<'a> {
         let checkpoint = self.source.checkpoint();
         let commit = batch::Commit { end_offset: checkpoint.position.offset, xid: None };
         self.stager.commit(commit, checkpoint, &mut self.staging)?;
+        self.committed(now);
+        Ok(())
+    }
+
+    fn committed(&mut self, now: Instant) {
         match self.stager.transactions() {
             0 => self.since = None,
             _ => _ = self.since.get_or_insert(now),
         }
-        Ok(())
     }
 
     /// Stages the complete transactions.
@@ -456,7 +620,7 @@ impl<'a> Reader<'a> {
     fn wait_for_room(&mut self) -> Result<(), ReadError> {
         // Only what is staged here fills it, and to ask costs more than a small transaction.
         let fuller = std::mem::take(&mut self.staging.fuller);
-        if !fuller || !self.staging.ties.shared.lock().buffer.is_full() {
+        if !fuller || !must_wait(self.staging.ties) {
             return Ok(());
         }
         self.flush()?;
@@ -464,7 +628,7 @@ impl<'a> Reader<'a> {
         self.staging.ties.counters.paused.store(true, Ordering::Relaxed);
         let mut paused = true;
         while paused && sleep(LOOK_AGAIN, &self.staging.ties.stop) {
-            paused = self.staging.ties.shared.lock().buffer.is_full();
+            paused = must_wait(self.staging.ties);
         }
         self.staging.ties.counters.paused.store(false, Ordering::Relaxed);
         if paused {
@@ -475,12 +639,25 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Whether the buffer is full of what can leave. Prepared transactions leave it when more is read.
+fn must_wait(ties: &Ties) -> bool {
+    let buffer = &mut ties.shared.lock().buffer;
+    buffer.is_full() && !buffer.usage().is_ok_and(|usage| usage.batches == 0)
+}
+
+fn changed_us(begin: &batch::Begin) -> u64 {
+    begin.committed_us.unwrap_or(u64::from(begin.timestamp_s) * 1_000_000)
+}
+
 /// What a step means once the source is free again.
 enum After {
     Nothing,
     Event,
     Begin(source::Begin),
     Commit,
+    Prepare(Xid),
+    CommitPrepared(Box<CommitPrepared>),
+    LeftOut(LeftOut),
     Dropped(Option<String>),
 }
 
@@ -493,11 +670,11 @@ fn count(counters: &Counters, sealed: &Sealed) {
 }
 
 /// Writes to the buffer, and waits while the disk does not take it.
-fn persist(
+fn persist<T>(
     ties: &Ties,
     rereads: u64,
-    write: impl Fn(&mut Inner) -> Result<(), BufferError>,
-) -> Result<(), ReadError> {
+    write: impl Fn(&mut Inner) -> Result<T, BufferError>,
+) -> Result<T, ReadError> {
     let mut told = false;
     loop {
         let (written, empty) = {
@@ -509,7 +686,7 @@ fn persist(
             (written, inner.buffer.usage().is_ok_and(|usage| usage.batches == 0))
         };
         match written {
-            Ok(()) => return Ok(()),
+            Ok(value) => return Ok(value),
             Err(BufferError::Disk { cause: DiskCause::Full, .. }) if empty => {
                 return Err(ReadError::TooLarge);
             }

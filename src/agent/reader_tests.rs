@@ -60,6 +60,7 @@ fn what_is_complete_outlives_a_huge_transaction_that_is_abandoned() {
         read: 0,
         committed_us: 0,
         fuller: true,
+        ended: Vec::new(),
     };
     let begin = |offset| batch::Begin { position: at(offset).position, ..batch::Begin::default() };
     stager.begin(begin(100), &at(100), &mut staging).unwrap();
@@ -81,7 +82,7 @@ fn a_stop_while_the_disk_refuses_is_told_from_one_with_all_stored() {
     let ties = ties(folder.path());
     ties.stop.stop();
     let full = |_: &mut Inner| {
-        Err(BufferError::Disk { cause: DiskCause::ReadOnly, detail: "no".to_owned() })
+        Err::<(), _>(BufferError::Disk { cause: DiskCause::ReadOnly, detail: "no".to_owned() })
     };
     assert!(matches!(persist(&ties, 0, full), Err(ReadError::Unstored)));
     assert!(persist(&ties, 0, |_| Ok(())).is_ok());
@@ -121,6 +122,7 @@ fn what_is_complete_is_staged_before_what_cannot_be_read_on() {
         },
         start: source::Start::Earliest,
         on_unknown_names: source::OnUnknownNames::Number,
+        on_statement: source::OnStatement::Stop,
         event_bytes_max: 1 << 20,
     };
     assert!(run(&settings, CUT, &ties, false).is_err());

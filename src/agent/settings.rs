@@ -10,7 +10,9 @@ use crate::mysql::auth::Password;
 use crate::mysql::channel::Address;
 use crate::mysql::connection::Endpoint;
 use crate::mysql::tls::TlsMode;
-use crate::source::{self, FilesSettings, LiveSettings, OnUnknownNames, Origin, Start};
+use crate::source::{
+    self, FilesSettings, LiveSettings, OnStatement, OnUnknownNames, Origin, Start,
+};
 use crate::transport::{
     ClientTls, Congestion, EndpointAddress, IdentityFiles, QuicSettings, Scheme, TransportError,
 };
@@ -126,6 +128,10 @@ pub(super) fn source(config: &Config) -> Result<source::Settings, String> {
     Ok(source::Settings {
         origin,
         start,
+        on_statement: match config.on_statement {
+            config::Statements::Stop => OnStatement::Stop,
+            config::Statements::SkipAndReport => OnStatement::LeaveOut,
+        },
         on_unknown_names: match config.on_unknown_names {
             config::UnknownNames::Stop => OnUnknownNames::Stop,
             config::UnknownNames::Number => OnUnknownNames::Number,

@@ -8,11 +8,20 @@
 //! transactions in front of it are committed with the checkpoint behind them: if the large one is
 //! dropped later, its parts can be discarded without them.
 //!
+//! A prepared transaction (XA) leaves the builder in parts, too, and lies in the store under its name. When its
+//! commit is read, the parts go through the same door once more, as a transaction that begins and ends with
+//! that commit: so everything behind knows only transactions in the order of their commits.
+//!
+//! A rollback to a savepoint takes parts back, from the last one on.
+//!
 //! The reading thread and the simulation turn the same stager.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::batch::{self, BatchError, Begin, Builder, Commit, Sealed};
+use crate::batch::{
+    self, Back, Batch, BatchError, Begin, Builder, Commit, Limits, Meta, RowChange, Sealed,
+};
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::Table;
 use crate::position::{Checkpoint, Position, ServerId};
@@ -42,6 +51,30 @@ pub trait Store {
 
     /// Forgets the parts.
     fn discard(&mut self) -> Result<(), Self::Error>;
+
+    /// Takes the last part back: its meta and body. `None` if there is none.
+    fn take_part(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, Self::Error>;
+
+    /// The parts staged so far, and this last one, are a prepared transaction.
+    fn prepare(
+        &mut self,
+        name: &[u8],
+        last: Option<Sealed>,
+        begins: &Checkpoint,
+        behind: &Checkpoint,
+    ) -> Result<(), Self::Error>;
+
+    /// How many parts a prepared transaction has; `None` if there is none of this name.
+    fn prepared(&mut self, name: &[u8]) -> Result<Option<u32>, Self::Error>;
+
+    /// Meta and body of a part of it.
+    fn prepared_part(&mut self, name: &[u8], part: u32) -> Result<(Vec<u8>, Vec<u8>), Self::Error>;
+
+    /// It ends with the next [`Store::commit`] or [`Store::prepare`].
+    fn end(&mut self, name: &[u8], committed: bool);
+
+    /// A schema that was staged before.
+    fn schema(&mut self, fingerprint: u64) -> Result<Option<Vec<u8>>, Self::Error>;
 }
 
 /// See the module.
@@ -121,10 +154,88 @@ impl Stager {
         self.builder.savepoint(name);
     }
 
-    /// As [`Builder::rollback_to`].
-    #[must_use]
-    pub fn rollback_to(&mut self, name: &[u8]) -> bool {
-        self.builder.rollback_to(name)
+    /// Takes the open transaction back to a savepoint. False if there is none of this name: then it
+    /// cannot be restored.
+    pub fn rollback_to<S: Store>(&mut self, name: &[u8], store: &mut S) -> Result<bool, S::Error> {
+        let rows = match self.builder.rollback_to(name) {
+            None => return Ok(false),
+            Some(Back::Done) => return Ok(true),
+            Some(Back::ToRow(rows)) => rows,
+        };
+        while self.builder.rows_before() > rows {
+            let Some((meta, body)) = store.take_part()? else {
+                return Err(BatchError::Short("parts of the transaction").into());
+            };
+            let (meta, batch, tables) = reopen(&meta, &body, store)?;
+            self.builder.unseal_part(meta.rows);
+            let mut keep = rows.saturating_sub(self.builder.rows_before());
+            if keep == 0 {
+                continue;
+            }
+            let mut event = None;
+            batch.replay(0, tables, |change| {
+                if keep > 0 {
+                    keep -= 1;
+                    self.builder.regain_savepoints();
+                    if event.replace(place(change)) != Some(place(change)) {
+                        let RowChange { table, operation, offset, timestamp_s, row, .. } = *change;
+                        self.builder.event_from(table, operation, offset, timestamp_s, row.into());
+                    }
+                    self.builder.row(change.before, change.after);
+                }
+                Ok::<_, BatchError>(())
+            })?;
+        }
+        self.builder.regain_savepoints();
+        Ok(true)
+    }
+
+    /// The open transaction is prepared; `begins` is where the one before it ended, `behind` what is read now.
+    pub fn prepare<S: Store>(
+        &mut self,
+        name: &[u8],
+        begins: &Checkpoint,
+        behind: &Checkpoint,
+        store: &mut S,
+    ) -> Result<(), S::Error> {
+        self.flush(begins, store)?;
+        let last = match self.builder.rows() {
+            0 => None,
+            _ => self.builder.seal_part(|fingerprint| store.knows(fingerprint))?,
+        };
+        self.builder.rollback();
+        store.prepare(name, last, begins, behind)
+    }
+
+    /// A prepared transaction is committed by the event at `offset`, under which its rows count. False if
+    /// there is none of this name.
+    ///
+    /// `begins` is where the transaction before ended, `behind` where this one does.
+    pub fn commit_prepared<S: Store>(
+        &mut self,
+        name: &[u8],
+        (begin, offset): (Begin, u64),
+        (commit, behind): (Commit, &Checkpoint),
+        begins: &Checkpoint,
+        store: &mut S,
+    ) -> Result<bool, S::Error> {
+        let Some(parts) = store.prepared(name)? else { return Ok(false) };
+        self.begin(begin, begins, store)?;
+        for part in 0..parts {
+            let (meta, body) = store.prepared_part(name, part)?;
+            let (_, batch, tables) = reopen(&meta, &body, store)?;
+            let mut event = None;
+            batch.replay(0, tables, |change| {
+                if event.replace(place(change)) != Some(place(change)) {
+                    let RowChange { table, operation, timestamp_s, .. } = *change;
+                    self.builder.event(table, operation, offset, timestamp_s);
+                }
+                self.row(change.before, change.after, store)
+            })?;
+        }
+        store.end(name, true);
+        self.commit(commit, behind, store)?;
+        Ok(true)
     }
 
     /// The open transaction ends; `behind` is where.
@@ -176,4 +287,26 @@ impl Stager {
     fn is_full(&self) -> bool {
         self.builder.bytes() >= self.full.bytes_max || self.builder.rows() >= self.full.rows_max
     }
+}
+
+/// Opens a part that was sealed here, and finds the tables of its rows.
+fn reopen<S: Store>(
+    meta: &[u8],
+    body: &[u8],
+    store: &mut S,
+) -> Result<(Meta, Batch, impl Fn(u64) -> Option<Arc<Table>> + use<S>), S::Error> {
+    let meta = Meta::decode(meta)?;
+    let batch = Batch::open(&meta, body, Limits::default())?;
+    let mut tables = HashMap::new();
+    for fingerprint in batch.tables() {
+        if let Some(record) = store.schema(*fingerprint)? {
+            tables.insert(*fingerprint, Arc::new(batch::decode_schema(&record)?));
+        }
+    }
+    Ok((meta, batch, move |fingerprint| tables.get(&fingerprint).cloned()))
+}
+
+/// What tells one rows event of a part from the next.
+fn place(change: &RowChange<'_>) -> (*const Table, Operation, u64) {
+    (Arc::as_ptr(change.table), change.operation, change.offset)
 }

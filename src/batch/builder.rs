@@ -2,7 +2,10 @@
 //!
 //! The builder holds complete transactions and at most one open one behind them. It never looks at
 //! a clock: when to seal is the caller's decision. The open transaction can be rolled back, wholly or
-//! to a savepoint, as long as its rows are still here.
+//! to a savepoint; rows that have left with a part are the caller's to bring back.
+//!
+//! Rows of one offset are numbered on through all events of it, so that file, offset and number tell a
+//! row: events of a prepared (XA) transaction all count where it commits.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -80,6 +83,25 @@ struct Mark {
     rows: u32,
 }
 
+/// A savepoint of the open transaction.
+#[derive(Debug)]
+struct Savepoint {
+    name: Vec<u8>,
+    /// Rows of the transaction before it.
+    rows: u64,
+    /// `None` if some of the rows before it have left with a part.
+    mark: Option<Mark>,
+}
+
+/// How a rollback to a savepoint goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Back {
+    /// It is done.
+    Done,
+    /// Rows have left with parts: to be taken back until the transaction has so many rows.
+    ToRow(u64),
+}
+
 /// The transaction that has begun and not ended.
 #[derive(Debug)]
 struct Open {
@@ -87,7 +109,8 @@ struct Open {
     row: TransactionRow,
     /// Where it begins in the builder.
     mark: Mark,
-    savepoints: Vec<(Vec<u8>, Mark)>,
+    /// The newest last.
+    savepoints: Vec<Savepoint>,
     /// Parts sealed so far, and the rows in them.
     parts: u32,
     rows_before: u64,
@@ -113,6 +136,9 @@ pub struct Builder {
     rows: u32,
     scratch: Vec<u64>,
 }
+
+/// Savepoints remembered; beyond it the oldest are forgotten. Programs that set more go back to the newest.
+const SAVEPOINTS_MAX: usize = 1000;
 
 /// Fingerprints remembered by a table's address; beyond it all are forgotten and computed anew.
 const FINGERPRINTS_MAX: usize = 256;
@@ -172,8 +198,20 @@ impl Builder {
         offset: u64,
         timestamp_s: u32,
     ) {
-        let timestamp_s = u64::from(timestamp_s);
         let first_row = self.open.as_mut().map_or(0, |open| open.numbering.event(offset));
+        self.event_from(table, operation, offset, timestamp_s, first_row);
+    }
+
+    /// The same, if its first rows are elsewhere.
+    pub fn event_from(
+        &mut self,
+        table: &Arc<Table>,
+        operation: Operation,
+        offset: u64,
+        timestamp_s: u32,
+        first_row: u64,
+    ) {
+        let timestamp_s = u64::from(timestamp_s);
         let event = EventRow { offset, timestamp_s, first_row, ..EventRow::default() };
         self.event = Some((Arc::clone(table), operation, event));
     }
@@ -203,25 +241,65 @@ impl Builder {
 
     /// Remembers a savepoint of the open transaction; one of the same name is replaced.
     pub fn savepoint(&mut self, name: &[u8]) {
-        let mark = self.mark();
+        let (mark, rows) = (self.mark(), self.open_rows());
         if let Some(open) = &mut self.open {
-            open.savepoints.retain(|(known, _)| known != name);
-            open.savepoints.push((name.to_owned(), mark));
+            open.savepoints.retain(|known| known.name != name);
+            if open.savepoints.len() >= SAVEPOINTS_MAX {
+                open.savepoints.remove(0);
+            }
+            open.savepoints.push(Savepoint { name: name.to_owned(), rows, mark: Some(mark) });
         }
     }
 
-    /// Takes the open transaction back to a savepoint. False if its rows have left with a part, or
-    /// if there is no such savepoint: then the transaction cannot be restored.
+    /// Takes the open transaction back to a savepoint; `None` if there is no such savepoint (or one
+    /// older than a thousand others): then the transaction cannot be restored.
+    ///
+    /// With [`Back::ToRow`] its rows here are gone, and the caller goes on with [`Builder::unseal_part`].
     #[must_use]
-    pub fn rollback_to(&mut self, name: &[u8]) -> bool {
-        let Some(open) = &mut self.open else { return false };
-        let Some(at) = open.savepoints.iter().position(|(known, _)| known == name) else {
-            return false;
-        };
+    pub fn rollback_to(&mut self, name: &[u8]) -> Option<Back> {
+        let open = self.open.as_mut()?;
+        let at = open.savepoints.iter().position(|known| known.name == name)?;
         open.savepoints.truncate(at + 1);
-        let Some((_, mark)) = open.savepoints.get(at).cloned() else { return false };
-        self.truncate(&mark);
-        true
+        let savepoint = open.savepoints.get(at)?;
+        let (mark, rows) = (savepoint.mark.clone(), savepoint.rows);
+        let start = open.mark.clone();
+        self.truncate(mark.as_ref().unwrap_or(&start));
+        Some(if mark.is_some() { Back::Done } else { Back::ToRow(rows) })
+    }
+
+    /// The last sealed part of the open transaction, which had so many rows, is no more: its rows, or the
+    /// first of them, come again.
+    pub fn unseal_part(&mut self, rows: u32) {
+        if let Some(open) = &mut self.open {
+            open.parts = open.parts.saturating_sub(1);
+            open.rows_before = open.rows_before.saturating_sub(rows.into());
+        }
+    }
+
+    /// Rows of the open transaction, here and in its parts.
+    pub fn open_rows(&self) -> u64 {
+        let rows = |open: &Open| open.rows_before + u64::from(self.rows - open.mark.rows);
+        self.open.as_ref().map_or(0, rows)
+    }
+
+    /// Rows of the open transaction that have left with its parts.
+    pub fn rows_before(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.rows_before)
+    }
+
+    /// Savepoints before whose first row the transaction stands again can be gone back to here.
+    pub fn regain_savepoints(&mut self) {
+        let rows = self.open_rows();
+        let lost = |open: &Open| {
+            open.savepoints.iter().any(|known| known.mark.is_none() && known.rows == rows)
+        };
+        if self.open.as_ref().is_some_and(lost) {
+            let mark = self.mark();
+            let savepoints = self.open.iter_mut().flat_map(|open| &mut open.savepoints);
+            for savepoint in savepoints.filter(|known| known.mark.is_none() && known.rows == rows) {
+                savepoint.mark = Some(mark.clone());
+            }
+        }
     }
 
     /// Drops the open transaction. Parts of it that were sealed are the caller's to discard.
@@ -323,7 +401,7 @@ impl Builder {
         open.parts += 1;
         open.rows_before += u64::from(mark.rows);
         open.mark = Mark::default();
-        open.savepoints.clear();
+        open.savepoints.iter_mut().for_each(|savepoint| savepoint.mark = None);
         self.open = Some(open);
         self.reopen_event();
         Ok(Some(sealed))
@@ -434,11 +512,13 @@ impl Builder {
                     *rows -= base;
                 }
             };
-            open.savepoints.iter_mut().for_each(|(_, mark)| shift(mark));
-            shift(&mut open.mark);
+            let marks = |open: &mut Open, change: &dyn Fn(&mut Mark)| {
+                open.savepoints.iter_mut().filter_map(|known| known.mark.as_mut()).for_each(change);
+                change(&mut open.mark);
+            };
+            marks(open, &shift);
             if empty_before {
-                open.mark = Mark::default();
-                open.savepoints.iter_mut().for_each(|(_, mark)| *mark = Mark::default());
+                marks(open, &|mark| *mark = Mark::default());
             }
         }
     }

@@ -78,7 +78,7 @@ pub struct RowChange<'a> {
     /// The transaction's index in the batch.
     pub index: usize,
     /// The table's schema when it was written.
-    pub table: &'a Table,
+    pub table: &'a Arc<Table>,
     /// What happened.
     pub operation: Operation,
     /// Cells per column; empty for an insert.

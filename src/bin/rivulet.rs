@@ -29,10 +29,12 @@ USAGE
   rivulet agent --config FILE
       Reads the server's binlog, keeps what the collector does not yet have, and sends it.
       SIGTERM or SIGINT ends it in good order; it goes on where it stood.
-  rivulet decode [--format debezium|text] [--stats] FILE…
+  rivulet decode [--format debezium|text] [--stats] [--on-statement stop|skip-and-report] FILE…
       Prints the committed changes in binlog files, one line each. --stats prints one JSON object per
       file instead: its events by kind (named as in the servers' sources: TABLE_MAP, WRITE_ROWS_V2,
       MARIA_GTID, …), its transactions, and its row changes by table.
+      A change that was logged as a statement has no rows in the log: it ends its file, or is counted and left out.
+      XA transactions are printed where they commit; give the file in which they were prepared first.
       Damage ends a file with exit code 3; everything before it is printed.
   rivulet check --config FILE [--connect]
       Tells all that is wrong with a configuration and with the files that it names.

@@ -48,6 +48,13 @@ impl Decoder {
         Self::default()
     }
 
+    /// For events that were taken out of a log of this format and have no checksums any more.
+    pub fn unsealed(format: &Format) -> Self {
+        let mut format = format.clone();
+        format.checksum = Checksum::Off;
+        Self { format: Some(format), ..Self::default() }
+    }
+
     /// What the last format description said.
     pub fn format(&self) -> Option<&Format> {
         self.format.as_ref()
@@ -233,7 +240,7 @@ impl Decoder {
 }
 
 /// The bytes of the CRC32 at the end of an event.
-pub(super) const CHECKSUM_LEN: usize = 4;
+pub const CHECKSUM_LEN: usize = 4;
 
 /// Version 1 is that of MySQL 3.23, version 3 that of 4.0 and 4.1.
 const BEFORE_5_0: &str = "a log of binlog version 1 to 3, from a server before MySQL 5.0: it holds \

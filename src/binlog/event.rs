@@ -12,6 +12,7 @@ use super::query::{self, Query};
 use super::reader::{DecodeError, Reader, Reason};
 use super::rows::RowsEvent;
 use super::table_map::TableMap;
+use super::xid::Xid;
 use crate::position::GtidSet;
 
 /// One event, borrowing its texts and rows from the bytes it was read from.
@@ -66,8 +67,8 @@ pub enum Event<'a> {
     XaPrepare {
         /// Whether this is its commit, too.
         one_phase: bool,
-        /// Format, and the bytes of gtrid and bqual behind each other.
-        xid: (u32, &'a [u8]),
+        /// Its name.
+        xid: Xid,
     },
     /// LOAD DATA as a statement; its file came in parts before it, which are [`Event::Ignored`].
     LoadData {
@@ -258,17 +259,7 @@ fn drop_context(kind: EventKind, reader: &mut Reader<'_>) -> Result<(), DecodeEr
     Ok(())
 }
 
-fn decode_xa_prepare<'a>(reader: &mut Reader<'a>) -> Result<Event<'a>, DecodeError> {
+fn decode_xa_prepare<'a>(reader: &mut Reader<'_>) -> Result<Event<'a>, DecodeError> {
     let one_phase = reader.u8("xa prepare: one phase")? != 0;
-    let format = reader.u32("xa prepare: format")?;
-    let global = reader.u32("xa prepare: gtrid length")?;
-    let branch = reader.u32("xa prepare: bqual length")?;
-    if global > XA_PART_LEN_MAX || branch > XA_PART_LEN_MAX {
-        return Err(reader.invalid(global.max(branch).into(), "xa prepare: length"));
-    }
-    let xid = reader.bytes((global + branch) as usize, "xa prepare: id")?;
-    Ok(Event::XaPrepare { one_phase, xid: (format, xid) })
+    Ok(Event::XaPrepare { one_phase, xid: Xid::decode(reader)? })
 }
-
-/// `MAXGTRIDSIZE` and `MAXBQUALSIZE`.
-const XA_PART_LEN_MAX: u32 = 64;

@@ -23,8 +23,8 @@ pub mod frame;
 pub mod gtid;
 pub mod header;
 pub mod numbering;
-pub mod payload;
 pub mod old_temporal;
+pub mod payload;
 pub mod query;
 pub mod reader;
 pub mod rows;
@@ -35,3 +35,4 @@ pub mod transaction;
 #[cfg(feature = "decode")]
 pub mod value;
 pub mod width;
+pub mod xid;

@@ -248,6 +248,11 @@ pub enum Reason {
         /// What, and where that is known why.
         what: &'static str,
     },
+    /// A change that was logged as a statement.
+    Statement {
+        /// What kind of statement; no word of its own.
+        kind: &'static str,
+    },
     /// An event of a kind that is not known and that the server does not call ignorable.
     UnknownEvent {
         /// Its type byte.
@@ -299,6 +304,11 @@ impl fmt::Display for Reason {
             Self::NotUtf8 => f.write_str("not UTF-8"),
             Self::Missing { what } => write!(f, "{what} is missing"),
             Self::Unsupported { what } => write!(f, "not supported: {what}"),
+            Self::Statement { kind } => write!(
+                f,
+                "a change logged as a statement ({kind}): its rows are not in the log \
+                 (binlog_format must be ROW; `on_statement = \"skip-and-report\"` leaves it out)"
+            ),
             Self::UnknownEvent { code } => {
                 write!(f, "event type {code} is not known, and it is not marked as ignorable")
             }

@@ -4,6 +4,8 @@
 //! at words outside quotes. Multi-byte character sets whose second bytes look like quotes (GBK,
 //! Shift-JIS) can hide words behind a quoted text, never the first ones.
 
+use super::xid::Xid;
+
 /// What a statement is for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verb {
@@ -25,17 +27,17 @@ pub enum Verb {
     XaEnd,
     /// XA PREPARE.
     XaPrepare,
-    /// XA COMMIT.
-    XaCommit,
-    /// XA ROLLBACK.
-    XaRollback,
+    /// XA COMMIT, with the name of what is committed; `None` if it cannot be read.
+    XaCommit(Option<Xid>),
+    /// XA ROLLBACK, likewise.
+    XaRollback(Option<Xid>),
     /// Changes what tables look like, or TRUNCATE.
     Ddl {
         /// CREATE TABLE … START TRANSACTION: the table's first rows follow.
         rows_follow: bool,
     },
-    /// Changes rows by itself: they are not in the log.
-    Rows,
+    /// Changes rows by itself: they are not in the log. What kind of statement it is.
+    Rows(&'static str),
     /// Changes neither rows nor what tables look like, or only temporary tables.
     Other,
     /// A first word that is not known here.
@@ -49,13 +51,14 @@ impl Verb {
         let Some(first) = tokens.next() else { return Self::Other };
         let Token::Word(first) = first else {
             // `(SELECT …)` and whatever else begins so.
-            return if first == Token::Symbol(b'(') { Self::Rows } else { Self::Unknown };
+            return if first == Token::Symbol(b'(') { Self::Rows("SELECT") } else { Self::Unknown };
         };
-        match keyword(first).as_slice() {
+        let first = keyword(first);
+        match first.as_slice() {
             b"BEGIN" => match tokens.next() {
                 None => Self::Begin,
                 Some(token) if token.is("WORK") => Self::Begin,
-                Some(_) => Self::Rows,
+                Some(_) => Self::Rows("BEGIN NOT ATOMIC"),
             },
             b"START" => match tokens.next() {
                 Some(token) if token.is("TRANSACTION") => Self::Begin,
@@ -81,19 +84,22 @@ impl Verb {
                 {
                     Self::Other
                 }
-                _ => Self::Rows,
+                _ => Self::Rows("ANALYZE"),
             },
-            b"INSERT" | b"UPDATE" | b"DELETE" | b"REPLACE" | b"LOAD" | b"WITH" | b"SELECT" => {
-                Self::Rows
-            }
-            b"CALL" | b"DO" | b"EXECUTE" | b"MERGE" | b"VALUES" | b"TABLE" | b"BINLOG" => {
-                Self::Rows
-            }
             word if OTHER.contains(&word) => Self::Other,
-            _ => Self::Unknown,
+            word => match ROWS.iter().find(|known| known.as_bytes() == word) {
+                Some(known) => Self::Rows(known),
+                None => Self::Unknown,
+            },
         }
     }
 }
+
+/// First words of statements that change rows, or call what may.
+const ROWS: &[&str] = &[
+    "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "SELECT", "CALL", "DO", "EXECUTE",
+    "MERGE", "VALUES", "TABLE", "BINLOG",
+];
 
 /// First words that change neither rows nor what tables look like.
 const OTHER: &[&[u8]] = &[
@@ -156,10 +162,74 @@ fn xa(mut tokens: Tokens<'_>) -> Verb {
         b"START" | b"BEGIN" => Verb::XaStart,
         b"END" => Verb::XaEnd,
         b"PREPARE" => Verb::XaPrepare,
-        b"COMMIT" => Verb::XaCommit,
-        b"ROLLBACK" => Verb::XaRollback,
+        b"COMMIT" => Verb::XaCommit(xid(tokens)),
+        b"ROLLBACK" => Verb::XaRollback(xid(tokens)),
         _ => Verb::Unknown,
     }
+}
+
+/// `gtrid[, bqual[, format]]`, each text as the servers write it, `X'…'`, or as clients may.
+fn xid(mut tokens: Tokens<'_>) -> Option<Xid> {
+    let global = text(&mut tokens)?;
+    let mut more = || match tokens.next() {
+        Some(Token::Symbol(b',')) => Some(true),
+        None | Some(Token::Word(_) | Token::Symbol(b';')) => Some(false),
+        Some(_) => None,
+    };
+    if !more()? {
+        return Xid::new(1, &global, &[]);
+    }
+    let branch = text(&mut tokens)?;
+    let format = match (tokens.next(), tokens.next()) {
+        (Some(Token::Symbol(b',')), Some(Token::Word(number))) => number_of(number)?,
+        (None | Some(Token::Symbol(b';')), None) => 1,
+        _ => return None,
+    };
+    Xid::new(format, &global, &branch)
+}
+
+/// A number; its low 32 bits are what XA_PREPARE has of it.
+fn number_of(digits: &[u8]) -> Option<u32> {
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(number as u32)
+}
+
+/// A text literal: `X'6f6e65'`, `0x6f6e65`, or quoted.
+fn text(tokens: &mut Tokens<'_>) -> Option<Vec<u8>> {
+    match tokens.next()? {
+        Token::Word(b"X" | b"x") => match tokens.next()? {
+            Token::Quoted(digits) => unhex(digits),
+            _ => None,
+        },
+        Token::Word([b'0', b'x', digits @ ..]) => unhex(digits),
+        Token::Quoted(quoted) => Some(unescape(quoted)),
+        _ => None,
+    }
+}
+
+fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+    let value = |digit: &u8| char::from(*digit).to_digit(16);
+    let (pairs, []) = digits.as_chunks::<2>() else { return None };
+    pairs.iter().map(|[high, low]| Some((value(high)? << 4 | value(low)?) as u8)).collect()
+}
+
+/// What stands between single quotes, with its escapes undone.
+fn unescape(quoted: &[u8]) -> Vec<u8> {
+    let (mut out, mut bytes) = (Vec::new(), quoted.iter().copied());
+    while let Some(byte) = bytes.next() {
+        let escaped = matches!(byte, b'\\' | b'\'').then(|| bytes.next()).flatten();
+        out.push(match (byte, escaped) {
+            (b'\\', Some(b'0')) => 0,
+            (b'\\', Some(b'n')) => b'\n',
+            (b'\\', Some(b't')) => b'\t',
+            (b'\\', Some(b'r')) => b'\r',
+            (b'\\', Some(b'b')) => 8,
+            (b'\\', Some(b'Z')) => 26,
+            (_, Some(escaped)) => escaped,
+            (byte, None) => byte,
+        });
+    }
+    out
 }
 
 /// SET STATEMENT … FOR statement is that statement; all else sets variables.
@@ -192,11 +262,11 @@ fn create(mut tokens: Tokens<'_>) -> Verb {
         match token {
             Token::Symbol(b'(') => depth += 1,
             Token::Symbol(b')') => depth = depth.saturating_sub(1),
-            ref token if token.is("SELECT") => return Verb::Rows,
+            ref token if token.is("SELECT") => return Verb::Rows(CREATE_SELECT),
             ref token
                 if depth == 0 && ["AS", "VALUES", "TABLE"].iter().any(|word| token.is(word)) =>
             {
-                return Verb::Rows;
+                return Verb::Rows(CREATE_SELECT);
             }
             _ => {}
         }
@@ -205,6 +275,8 @@ fn create(mut tokens: Tokens<'_>) -> Verb {
     }
     Verb::Ddl { rows_follow }
 }
+
+const CREATE_SELECT: &str = "CREATE TABLE … SELECT";
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Token<'a> {
@@ -343,16 +415,17 @@ mod tests {
             ("ROLLBACK TO `a`", Verb::RollbackTo(b"a".to_vec())),
             ("SAVEPOINT `a``b`", Verb::Savepoint(b"a``b".to_vec())),
             ("XA START X'6f6e65',X'',1", Verb::XaStart),
-            ("XA COMMIT X'6f6e65',X'',1", Verb::XaCommit),
-            ("/* hi */ insert into t values (1)", Verb::Rows),
-            ("-- note\n# more\n/*!50100 UPDATE t SET a=1 */", Verb::Rows),
-            ("/*M!100100 delete from t*/", Verb::Rows),
-            ("WITH x AS (SELECT 1) DELETE FROM t", Verb::Rows),
-            ("(select f())", Verb::Rows),
-            ("SET STATEMENT max_statement_time=1 FOR REPLACE t VALUES (1)", Verb::Rows),
+            ("XA COMMIT X'6f6e65',X'',1", Verb::XaCommit(Xid::new(1, b"one", b""))),
+            ("XA ROLLBACK X'6f6'", Verb::XaRollback(None)),
+            ("/* hi */ insert into t values (1)", Verb::Rows("INSERT")),
+            ("-- note\n# more\n/*!50100 UPDATE t SET a=1 */", Verb::Rows("UPDATE")),
+            ("/*M!100100 delete from t*/", Verb::Rows("DELETE")),
+            ("WITH x AS (SELECT 1) DELETE FROM t", Verb::Rows("WITH")),
+            ("(select f())", Verb::Rows("SELECT")),
+            ("SET STATEMENT max_statement_time=1 FOR REPLACE t VALUES (1)", Verb::Rows("REPLACE")),
             ("SET PASSWORD FOR a = 'b'", Verb::Other),
             ("ANALYZE TABLE t", Verb::Other),
-            ("ANALYZE FORMAT=JSON UPDATE t SET a=1", Verb::Rows),
+            ("ANALYZE FORMAT=JSON UPDATE t SET a=1", Verb::Rows("ANALYZE")),
             ("DROP TABLE IF EXISTS `t` /* generated by server */", DDL),
             ("DROP TEMPORARY TABLE t", Verb::Other),
             ("CREATE TEMPORARY TABLE t SELECT 1", Verb::Other),
@@ -360,14 +433,38 @@ mod tests {
             ("CREATE TABLE d.select (`as` int COMMENT ' SELECT ', b int AS (a) STORED)", DDL),
             ("CREATE TABLE t (a int) PARTITION BY LIST (a) (PARTITION p VALUES IN (1))", DDL),
             ("CREATE TABLE t (a int) START TRANSACTION", Verb::Ddl { rows_follow: true }),
-            ("CREATE TABLE t (a int) AS TABLE u", Verb::Rows),
-            ("CREATE TABLE t (SELECT 1 a)", Verb::Rows),
+            ("CREATE TABLE t (a int) AS TABLE u", Verb::Rows(CREATE_SELECT)),
+            ("CREATE TABLE t (SELECT 1 a)", Verb::Rows(CREATE_SELECT)),
             ("CREATE VIEW v AS SELECT 1", DDL),
             ("", Verb::Other),
             ("FROBNICATE t", Verb::Unknown),
         ] {
             assert_eq!(Verb::of(text.as_bytes()), want, "{text}");
         }
+    }
+
+    #[test]
+    fn names_of_xa_transactions_are_read_by_value() {
+        let of = |name: &str| match Verb::of(format!("xa commit {name}").as_bytes()) {
+            Verb::XaCommit(xid) => xid,
+            other => panic!("{other:?}"),
+        };
+        for name in [
+            "X'6774',X'62712771',7",
+            "'gt','bq\\'q',7",
+            "0x6774, x'62712771' , 7",
+            "'gt','bq''q',7",
+        ] {
+            assert_eq!(of(name), Xid::new(7, b"gt", b"bq'q"), "{name}");
+        }
+        for name in ["'one'", "X'6f6e65',X''", "'one','',1", "'one' ONE PHASE", "'one';"] {
+            assert_eq!(of(name), Xid::new(1, b"one", b""), "{name}");
+        }
+        assert_eq!(of("X'de00',X'',4294967295"), Xid::new(u32::MAX, b"\xde\0", b""));
+        for name in ["", "one", "X'6g'", "'a',", "'a','b',", "'a','b',c", "'a' 'b'", "X 7"] {
+            assert_eq!(of(name), None, "{name}");
+        }
+        assert_eq!(of(&format!("X'{}',X'',1", "61".repeat(65))), None);
     }
 
     #[test]

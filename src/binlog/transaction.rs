@@ -11,12 +11,28 @@
 //! | what arrives | in a transaction | outside |
 //! |---|---|---|
 //! | DDL | [`Step::InnerDdl`] | [`Step::Statement`] |
-//! | INSERT, UPDATE, … as a statement | error | error |
-//! | a statement that is not known | error | [`Step::Statement`] |
+//! | INSERT, UPDATE, … as a statement | by [`OnStatement`] | by [`OnStatement`] |
+//! | a statement that is not known | by [`OnStatement`] | [`Step::Statement`] |
 //! | a file's end or beginning | [`Step::Abandoned`] | [`Step::Rotate`], [`Step::Skip`] |
-//! | XA PREPARE, or the commit of what was prepared | error | error |
+//! | ROLLBACK, ROLLBACK TO | [`Step::Rollback`], [`Step::RollbackTo`] | [`Step::Statement`] |
+//! | XA PREPARE | [`Step::Prepare`] | error |
+//! | XA COMMIT, XA ROLLBACK | the end of the transaction | [`Step::CommitPrepared`], [`Step::RollbackPrepared`] |
+//!
+//! # XA
+//!
+//! A prepared transaction lies in the log twice: its rows up to XA PREPARE, under a GTID of their own, and
+//! any number of transactions, files and restarts later the statement that commits it or rolls it back.
+//! One phase (`XA COMMIT … ONE PHASE`) is an ordinary transaction.
+//!
+//! # Rollbacks
+//!
+//! From 5.5 on, the servers keep rows of tables without transactions apart (`use_trans_cache` in
+//! `sql/binlog.cc` and `sql/log.cc`): such rows come in transactions of their own. So all rows before a
+//! ROLLBACK, or behind the savepoint of a ROLLBACK TO, are undone. Servers before 5.5 mixed both
+//! kinds, and the log does not tell which is which: there, a rollback of rows is an error.
 
 use super::event::Event;
+use super::format::Format;
 use super::gtid::{GtidEvent, MariadbGtid};
 use super::header::{EventKind, Header};
 use super::query::Query;
@@ -24,6 +40,7 @@ use super::reader::{DecodeError, Reader, Reason};
 use super::rows::RowsEvent;
 use super::statement::Verb;
 use super::table_map::TableMap;
+use super::xid::Xid;
 use crate::position::Gtid;
 
 /// What an event means for the transaction around it.
@@ -55,6 +72,24 @@ pub enum Step<'a> {
         /// The offset behind its last event.
         end_offset: u64,
     },
+    /// The rows of an XA transaction end. They count when [`Step::CommitPrepared`] names it.
+    Prepare {
+        /// Its name. What was prepared under the same name before, and not ended in the log, is no more.
+        xid: Xid,
+        /// The offset behind its last event.
+        end_offset: u64,
+    },
+    /// A prepared XA transaction is committed.
+    CommitPrepared(CommitPrepared),
+    /// A prepared XA transaction is rolled back.
+    RollbackPrepared {
+        /// Its name.
+        xid: Xid,
+        /// The offset behind the event.
+        end_offset: u64,
+    },
+    /// A change that was logged as a statement, and is left out.
+    LeftOut(LeftOut),
     /// A statement that is a transaction of its own.
     Statement(Statement<'a>),
     /// No transaction is open, and reading goes on in this file.
@@ -72,7 +107,12 @@ impl Step<'_> {
     /// The offset that may be stored behind this step; `None` while a transaction is open.
     pub fn safe_offset(&self) -> Option<u64> {
         match self {
-            Self::Commit { end_offset, .. } | Self::Rollback { end_offset } => Some(*end_offset),
+            Self::Commit { end_offset, .. }
+            | Self::Rollback { end_offset }
+            | Self::Prepare { end_offset, .. }
+            | Self::RollbackPrepared { end_offset, .. } => Some(*end_offset),
+            Self::CommitPrepared(commit) => Some(commit.end_offset),
+            Self::LeftOut(left_out) => left_out.end_offset,
             Self::Statement(statement) => Some(statement.end_offset),
             _ => None,
         }
@@ -94,6 +134,42 @@ pub struct Begin {
     pub thread_id: Option<u32>,
     /// When it was committed, microseconds since 1970 in UTC, if the log says so.
     pub committed_us: Option<u64>,
+    /// Whether it may end in [`Step::Prepare`].
+    pub xa: bool,
+}
+
+/// The commit of a prepared XA transaction.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CommitPrepared {
+    /// Its name.
+    pub xid: Xid,
+    /// The commit as a transaction of its own: that is where, and as what, its rows count.
+    pub begin: Begin,
+    /// Where the event starts.
+    pub offset: u64,
+    /// The offset behind it.
+    pub end_offset: u64,
+}
+
+/// A change that is left out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LeftOut {
+    /// What kind of statement it is; no word of its own.
+    pub kind: &'static str,
+    /// Where its event starts.
+    pub offset: u64,
+    /// The offset behind it, unless a transaction is open.
+    pub end_offset: Option<u64>,
+}
+
+/// What to do with a change that was logged as a statement: its rows are not in the log.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum OnStatement {
+    /// Fail.
+    #[default]
+    Stop,
+    /// Hand out [`Step::LeftOut`].
+    LeaveOut,
 }
 
 /// Rows, and where they stand.
@@ -149,11 +225,13 @@ pub struct NextFile<'a> {
 /// Puts transactions together. Holds no rows.
 #[derive(Clone, Debug, Default)]
 pub struct Assembler {
+    on_statement: OnStatement,
+    /// The log is of a server before 5.5.
+    mixes_engines: bool,
     open: bool,
     thread_id: Option<u32>,
-    /// Rows events of the open transaction, and how many there were at each of its savepoints.
-    rows: u64,
-    savepoints: Vec<(Vec<u8>, u64)>,
+    /// Whether the open transaction has rows.
+    has_rows: bool,
     /// A GTID whose transaction has not begun.
     named: Option<Named>,
 }
@@ -173,6 +251,19 @@ impl Assembler {
         Self::default()
     }
 
+    /// The same with a choice about changes that were logged as statements.
+    pub fn with(on_statement: OnStatement) -> Self {
+        Self { on_statement, ..Self::default() }
+    }
+
+    /// Learns who wrote the log, if its format description does not come through [`Self::step`].
+    pub fn written_by(&mut self, format: &Format) {
+        let mut numbers = format.server_version.split('.').map(|number| number.parse::<u32>());
+        let version = (numbers.next(), numbers.next());
+        self.mixes_engines =
+            matches!(version, (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < (5, 5));
+    }
+
     /// Whether a transaction is open, or named and about to begin.
     pub fn is_inside(&self) -> bool {
         self.open || self.named.is_some()
@@ -189,7 +280,11 @@ impl Assembler {
     ) -> Result<Step<'a>, DecodeError> {
         let end_offset = offset.saturating_add(header.length.into());
         Ok(match event {
-            Event::FormatDescription(_) | Event::Stop => self.end_of_file(None),
+            Event::FormatDescription(format) => {
+                self.written_by(&format);
+                self.end_of_file(None)
+            }
+            Event::Stop => self.end_of_file(None),
             Event::Rotate { offset, next_file } => {
                 self.end_of_file(Some(NextFile { file: next_file, offset }))
             }
@@ -207,7 +302,7 @@ impl Assembler {
             Event::Rows(rows) if rows.is_dummy() => Step::Skip,
             Event::Rows(rows) => {
                 self.expect_open(header)?;
-                self.rows += 1;
+                self.has_rows = true;
                 Step::Rows(Rows {
                     rows,
                     offset,
@@ -218,8 +313,12 @@ impl Assembler {
             }
             Event::Xid(xid) => self.commit(header, end_offset, Some(xid))?,
             Event::XaPrepare { one_phase: true, .. } => self.commit(header, end_offset, None)?,
-            Event::XaPrepare { one_phase: false, .. } => return Err(unsupported(XA)),
-            Event::LoadData { .. } => return Err(unsupported(STATEMENT_FORMAT)),
+            Event::XaPrepare { one_phase: false, xid } => {
+                self.expect_open(header)?;
+                self.open = false;
+                Step::Prepare { xid, end_offset }
+            }
+            Event::LoadData { .. } => self.change("LOAD DATA", offset, end_offset)?,
             Event::Incident(_) => return Err(unsupported(INCIDENT)),
             Event::PreviousGtids(_) | Event::MariadbGtidList(_) => Step::Skip,
             Event::BinlogCheckpoint { .. } | Event::Heartbeat { .. } => Step::Skip,
@@ -261,9 +360,6 @@ impl Assembler {
         offset: u64,
     ) -> Result<Step<'a>, DecodeError> {
         self.expect_outside(header)?;
-        if gtid.has(MariadbGtid::PREPARED_XA) {
-            return Err(unsupported(XA));
-        }
         self.named = Some(Named {
             gtid: Some(gtid.gtid()),
             offset,
@@ -274,27 +370,38 @@ impl Assembler {
         if gtid.has(MariadbGtid::STANDALONE | MariadbGtid::COMPLETED_XA) {
             return Ok(Step::Skip);
         }
-        Ok(self.begin(header, offset, None))
+        Ok(self.open(header, offset, None, gtid.has(MariadbGtid::PREPARED_XA)))
     }
 
-    fn begin<'a>(&mut self, header: &Header, offset: u64, thread_id: Option<u32>) -> Step<'a> {
+    fn open<'a>(
+        &mut self,
+        header: &Header,
+        offset: u64,
+        thread_id: Option<u32>,
+        xa: bool,
+    ) -> Step<'a> {
+        let begin = self.begin(header, offset, thread_id, xa);
+        self.open = true;
+        self.has_rows = false;
+        self.thread_id = begin.thread_id;
+        Step::Begin(begin)
+    }
+
+    fn begin(&mut self, header: &Header, offset: u64, thread_id: Option<u32>, xa: bool) -> Begin {
         let named = self.named.take().unwrap_or_else(|| Named {
             offset,
             timestamp_s: header.timestamp,
             ..Named::default()
         });
-        self.open = true;
-        self.rows = 0;
-        self.savepoints.clear();
-        self.thread_id = thread_id.or(named.thread_id);
-        Step::Begin(Begin {
+        Begin {
             gtid: named.gtid,
             offset: named.offset,
             timestamp_s: named.timestamp_s,
             server_id: header.server_id,
-            thread_id: self.thread_id,
+            thread_id: thread_id.or(named.thread_id),
             committed_us: named.committed_us,
-        })
+            xa,
+        }
     }
 
     fn commit<'a>(
@@ -317,9 +424,9 @@ impl Assembler {
     ) -> Result<Step<'a>, DecodeError> {
         let verb = Verb::of(query.statement);
         if self.open {
-            self.query_inside(header, verb, query, end_offset)
+            self.query_inside(header, verb, query, offset, end_offset)
         } else {
-            self.query_outside(header, &verb, query, offset, end_offset)
+            self.query_outside(header, verb, query, offset, end_offset)
         }
     }
 
@@ -328,58 +435,63 @@ impl Assembler {
         header: &Header,
         verb: Verb,
         query: Query<'a>,
+        offset: u64,
         end_offset: u64,
     ) -> Result<Step<'a>, DecodeError> {
         Ok(match verb {
-            Verb::Commit | Verb::XaCommit => self.commit(header, end_offset, None)?,
-            Verb::Rollback | Verb::XaRollback => {
-                self.expect_no_rows_since(0)?;
+            Verb::Commit | Verb::XaCommit(_) => self.commit(header, end_offset, None)?,
+            Verb::Rollback | Verb::XaRollback(_) => {
+                self.expect_all_undone()?;
                 self.open = false;
                 Step::Rollback { end_offset }
             }
-            Verb::Savepoint(name) => {
-                self.savepoints.retain(|(known, _)| *known != name);
-                self.savepoints.push((name.clone(), self.rows));
-                Step::Savepoint(name)
-            }
+            Verb::Savepoint(name) => Step::Savepoint(name),
             Verb::RollbackTo(name) => {
-                let savepoint = self.savepoints.iter().find(|(known, _)| *known == name);
-                self.expect_no_rows_since(savepoint.map_or(0, |(_, rows)| *rows))?;
+                self.expect_all_undone()?;
                 Step::RollbackTo(name)
             }
             Verb::Ddl { .. } => Step::InnerDdl(query),
             Verb::Release | Verb::XaEnd | Verb::Other => Step::Skip,
             Verb::Begin | Verb::XaStart => return Err(out_of_place(header, INSIDE)),
-            Verb::XaPrepare => return Err(unsupported(XA)),
-            Verb::Rows => return Err(unsupported(STATEMENT_FORMAT)),
-            Verb::Unknown => {
-                return Err(unsupported("a statement inside a transaction that is not known"));
-            }
+            Verb::XaPrepare => return Err(unsupported(XA_STATEMENT)),
+            Verb::Rows(kind) => self.change(kind, offset, end_offset)?,
+            Verb::Unknown => self.change(UNKNOWN, offset, end_offset)?,
         })
     }
 
     fn query_outside<'a>(
         &mut self,
         header: &Header,
-        verb: &Verb,
+        verb: Verb,
         query: Query<'a>,
         offset: u64,
         end_offset: u64,
     ) -> Result<Step<'a>, DecodeError> {
         let kind = match verb {
             Verb::Begin | Verb::XaStart => {
-                return Ok(self.begin(header, offset, Some(query.thread_id)));
+                let xa = verb == Verb::XaStart;
+                return Ok(self.open(header, offset, Some(query.thread_id), xa));
             }
             Verb::Ddl { rows_follow: false } => StatementKind::Ddl,
-            Verb::Rows => return Err(unsupported(STATEMENT_FORMAT)),
-            Verb::XaCommit | Verb::XaPrepare => return Err(unsupported(XA)),
+            Verb::Rows(kind) => return self.change(kind, offset, end_offset),
+            Verb::XaCommit(Some(xid)) => {
+                let begin = self.begin(header, offset, Some(query.thread_id), false);
+                let commit = CommitPrepared { xid, begin, offset, end_offset };
+                return Ok(Step::CommitPrepared(commit));
+            }
+            Verb::XaRollback(Some(xid)) => {
+                self.named = None;
+                return Ok(Step::RollbackPrepared { xid, end_offset });
+            }
+            Verb::XaCommit(None) | Verb::XaRollback(None) => return Err(unsupported(XID)),
+            Verb::XaPrepare => return Err(unsupported(XA_STATEMENT)),
             Verb::XaEnd | Verb::Ddl { rows_follow: true } | Verb::RollbackTo(_) => {
                 return Err(out_of_place(header, OUTSIDE));
             }
             Verb::Other | Verb::Unknown | Verb::Release | Verb::Savepoint(_) => {
                 StatementKind::Other
             }
-            Verb::Commit | Verb::Rollback | Verb::XaRollback => StatementKind::Other,
+            Verb::Commit | Verb::Rollback => StatementKind::Other,
         };
         let named = self.named.take();
         let offset = named.as_ref().map_or(offset, |named| named.offset);
@@ -393,10 +505,27 @@ impl Assembler {
         }))
     }
 
-    /// The servers log a rollback behind rows only if some of them cannot be undone: those of engines
-    /// without transactions. Which those are is not in the log, so neither answer would be true.
-    fn expect_no_rows_since(&self, rows: u64) -> Result<(), DecodeError> {
-        if self.rows > rows { Err(unsupported(PARTLY_UNDONE)) } else { Ok(()) }
+    /// A change whose rows are not in the log.
+    fn change<'a>(
+        &mut self,
+        kind: &'static str,
+        offset: u64,
+        end_offset: u64,
+    ) -> Result<Step<'a>, DecodeError> {
+        match self.on_statement {
+            OnStatement::Stop => {
+                Err(Reader::new(&[]).error("transaction", Reason::Statement { kind }))
+            }
+            OnStatement::LeaveOut => {
+                self.named = None;
+                let end_offset = (!self.open).then_some(end_offset);
+                Ok(Step::LeftOut(LeftOut { kind, offset, end_offset }))
+            }
+        }
+    }
+
+    fn expect_all_undone(&self) -> Result<(), DecodeError> {
+        if self.mixes_engines && self.has_rows { Err(unsupported(PARTLY_UNDONE)) } else { Ok(()) }
     }
 
     fn expect_open(&self, header: &Header) -> Result<(), DecodeError> {
@@ -408,12 +537,12 @@ impl Assembler {
     }
 }
 
-const XA: &str = "XA transactions that are prepared (XA PREPARE)";
 const INCIDENT: &str = "the server says that changes are missing from its log (INCIDENT)";
-const STATEMENT_FORMAT: &str =
-    "a change logged as a statement: its rows are not in the log (binlog_format must be ROW)";
-const PARTLY_UNDONE: &str = "a rollback of rows of which some stay, because their table's engine has \
-                             no transactions: the log does not tell which";
+const UNKNOWN: &str = "a statement that is not known";
+const XA_STATEMENT: &str = "XA PREPARE as a statement";
+const XID: &str = "an XA transaction whose name cannot be read";
+const PARTLY_UNDONE: &str = "a rollback of rows in a log of a server before 5.5: those of a table whose \
+                             engine has no transactions stay, and the log does not tell which";
 const INSIDE: &str = "inside a transaction";
 const OUTSIDE: &str = "outside a transaction";
 
@@ -473,7 +602,10 @@ mod tests {
 
     /// The steps' names, or the error's text; events stand at 0, 10, 20, …
     fn run(events: Vec<Event<'_>>) -> String {
-        let mut assembler = Assembler::new();
+        run_in(Assembler::new(), events)
+    }
+
+    fn run_in(mut assembler: Assembler, events: Vec<Event<'_>>) -> String {
         let mut names = Vec::new();
         for (index, event) in events.into_iter().enumerate() {
             let step = match assembler.step(&header(2), event, index as u64 * 10) {
@@ -489,6 +621,15 @@ mod tests {
                 Step::InnerDdl(_) => "inner".to_owned(),
                 Step::Commit { .. } => format!("commit@{}", safe.unwrap()),
                 Step::Rollback { .. } => format!("rollback@{}", safe.unwrap()),
+                Step::Prepare { xid, .. } => format!("prepare {xid}@{}", safe.unwrap()),
+                Step::CommitPrepared(commit) => {
+                    let at = commit.begin.offset;
+                    format!("commit {}@{at}-{}", commit.xid, safe.unwrap())
+                }
+                Step::RollbackPrepared { xid, .. } => {
+                    format!("rollback {xid}@{}", safe.unwrap())
+                }
+                Step::LeftOut(left_out) => format!("left out {}@{safe:?}", left_out.kind),
                 Step::Statement(statement) => {
                     format!("{:?}@{}-{}", statement.kind, statement.offset, safe.unwrap())
                 }
@@ -556,6 +697,18 @@ mod tests {
     }
 
     #[test]
+    fn a_change_logged_as_a_statement_can_be_left_out() {
+        let leave = || Assembler::with(OnStatement::LeaveOut);
+        let inside = vec![query("BEGIN"), query("UPDATE t SET a=1"), query("COMMIT")];
+        assert_eq!(run_in(leave(), inside), "begin@0, left out UPDATE@None, commit@30");
+        let events = vec![gtid(), query("LOAD DATA INFILE 'x' INTO TABLE t"), gtid()];
+        assert_eq!(run_in(leave(), events), "left out LOAD@Some(20)");
+        let standalone = maria(MariadbGtid::STANDALONE);
+        let events = vec![standalone, query("delete from t"), maria(4)];
+        assert_eq!(run_in(leave(), events), "left out DELETE@Some(20), begin@20");
+    }
+
+    #[test]
     fn a_file_s_end_inside_a_transaction_drops_it() {
         assert_eq!(run(vec![maria(4), Event::Stop]), "begin@0, abandoned false");
         let events = vec![gtid(), query("BEGIN"), rotate(), gtid(), query("BEGIN")];
@@ -564,15 +717,81 @@ mod tests {
         assert_eq!(run(vec![gtid(), rotate(), gtid()]), "rotate");
     }
 
+    fn prepare<'a>(one_phase: bool) -> Event<'a> {
+        Event::XaPrepare { one_phase, xid: Xid::new(1, b"a", b"").unwrap() }
+    }
+
     #[test]
-    fn prepared_xa_transactions_are_refused_and_one_phase_ones_are_not() {
-        let prepare = |one_phase| Event::XaPrepare { one_phase, xid: (1, b"x") };
+    fn mysql_s_xa_transactions_are_prepared_and_then_ended_under_another_gtid() {
         let begin = || query("XA START X'61',X'',1");
+        let events = vec![
+            gtid(),
+            begin(),
+            query("XA END X'61',X'',1"),
+            prepare(false),
+            gtid(),
+            query("BEGIN"),
+            Event::Xid(1),
+            gtid(),
+            query("XA COMMIT X'61',X'',1"),
+            gtid(),
+            query("XA ROLLBACK X'62',X'',1"),
+        ];
+        let want = "begin@0, prepare X'61',X'',1@40, begin@40, commit@70, \
+                    commit X'61',X'',1@70-90, rollback X'62',X'',1@110";
+        assert_eq!(run(events), want);
         assert_eq!(run(vec![begin(), query("XA END X'61'"), prepare(true)]), "begin@0, commit@30");
-        assert!(run(vec![begin(), prepare(false)]).contains("XA PREPARE"));
-        assert!(run(vec![gtid(), query("XA COMMIT X'61'")]).contains("XA PREPARE"));
-        assert_eq!(run(vec![gtid(), query("XA ROLLBACK X'61'")]), "Other@0-20");
-        assert!(run(vec![maria(MariadbGtid::PREPARED_XA)]).contains("XA PREPARE"));
+        assert!(run(vec![gtid(), query("XA COMMIT nonsense")]).contains("name"));
+    }
+
+    #[test]
+    fn mariadb_s_xa_transactions_begin_and_end_with_flags() {
+        let events = vec![
+            maria(MariadbGtid::PREPARED_XA),
+            query("XA END X'61',X'',1"),
+            prepare(false),
+            maria(MariadbGtid::COMPLETED_XA),
+            query("XA COMMIT X'61',X'',1"),
+        ];
+        assert_eq!(run(events), "begin@0, prepare X'61',X'',1@30, commit X'61',X'',1@30-50");
+    }
+
+    #[test]
+    fn the_commit_is_where_an_xa_transaction_counts() {
+        let mut assembler = Assembler::new();
+        assembler.step(&header(33), gtid(), 4).unwrap();
+        let step = assembler.step(&header(2), query("XA COMMIT X'61',X'',1"), 14);
+        let Ok(Step::CommitPrepared(commit)) = step else { panic!("{step:?}") };
+        assert_eq!((commit.begin.offset, commit.offset, commit.end_offset), (4, 14, 24));
+        assert!(commit.begin.gtid.is_some() && commit.begin.committed_us == Some(123));
+        assert!(!assembler.is_inside());
+    }
+
+    #[test]
+    fn a_rollback_undoes_all_rows_unless_the_server_mixed_engines() {
+        let rows = || {
+            const BODY: &[u8] = &[9, 0, 0, 0, 0, 0, 1, 0, 1, 0xff, 0xfe, 1, 0, 0, 0];
+            let kind = EventKind::from(23);
+            Event::Rows(RowsEvent::decode(kind, &mut Reader::new(BODY), None).unwrap())
+        };
+        for (version, wanted) in [("5.5.1-log", true), ("10.11.6-MariaDB", true), ("5.1.73", false)]
+        {
+            let mut format = vec![4, 0];
+            format.extend_from_slice(version.as_bytes());
+            format.resize(52, 0);
+            format.extend_from_slice(&[0, 0, 0, 0, 19]);
+            format.resize(57 + 27, 8);
+            let format = Format::decode(&format).unwrap();
+            for end in ["ROLLBACK", "ROLLBACK TO `s`"] {
+                let mut assembler = Assembler::new();
+                assembler.written_by(&format);
+                for event in [query("BEGIN"), query("SAVEPOINT s"), rows()] {
+                    assembler.step(&header(2), event, 0).unwrap();
+                }
+                let ended = assembler.step(&header(2), query(end), 0);
+                assert_eq!(ended.is_ok(), wanted, "{version} {end}");
+            }
+        }
     }
 
     #[test]

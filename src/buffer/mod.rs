@@ -14,11 +14,15 @@
 //! The first call on a new buffer is a [`Buffer::commit`] without parcels: it stores where reading
 //! begins, so that a healing always knows how far to go back.
 //!
+//! A prepared transaction (XA) is kept beside the queue, invisible, until the source reads its commit,
+//! and then until that is acknowledged: see `prepared.rs`. It counts towards the limit.
+//!
 //! Batches are forgotten in whole commits: a transaction of which some parts are acknowledged is
 //! kept whole, so that a new epoch can send all of it again.
 
 mod fault;
 pub(crate) mod file;
+mod prepared;
 mod recovery;
 mod rows;
 mod state;
@@ -31,6 +35,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use self::fault::{DiskCause, Fault};
 use self::file::Lock;
+pub use self::prepared::{Ended, Prepared};
 use self::rows::{Found, Frame};
 use self::state::State;
 use crate::position::{Checkpoint, Sequence};
@@ -152,6 +157,8 @@ pub struct Buffer {
     /// The disk failed: what the file holds must be looked at before anything else.
     suspect: bool,
     full: bool,
+    /// How many parts a transaction has that is being prepared.
+    moving: Option<u32>,
     /// The batch that was read last, and its checksum.
     read: Option<(i64, u32)>,
 }
@@ -173,6 +180,19 @@ impl Buffer {
         parcels: &[Parcel],
         checkpoint: &Checkpoint,
     ) -> Result<(), BufferError> {
+        self.commit_ending(parcels, checkpoint, &[])
+    }
+
+    /// The same, and prepared transactions end with it.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_ending(
+        &mut self,
+        parcels: &[Parcel],
+        checkpoint: &Checkpoint,
+        ended: &[Ended],
+    ) -> Result<(), BufferError> {
         let checkpoint = state::encode_checkpoint(checkpoint);
         let (first, slice_bytes) = (self.last, self.wal_bytes_max() / 4);
         let mut rest = parcels;
@@ -184,7 +204,7 @@ impl Buffer {
             }
             rest = behind;
         }
-        let committed = self.commit_rest(rest, &checkpoint);
+        let committed = self.commit_rest(rest, &checkpoint, ended);
         if committed.is_err() {
             self.unstage(first);
         }
@@ -200,8 +220,36 @@ impl Buffer {
         self.stage(std::slice::from_ref(parcel))
     }
 
+    /// Takes back the last part of a transaction that has not committed yet; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`BufferError::Healed`] if it failed its checksum: the source has to read all parts again.
+    pub fn take_part(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, BufferError> {
+        self.ready()?;
+        let id = self.last;
+        if id == self.state.visible {
+            return Ok(None);
+        }
+        match self.guard(rows::find(&self.db, id))? {
+            Found::Sound { meta, body, .. } => {
+                self.unstage(id - 1);
+                let taken = self.write(|_, _| Ok(()));
+                if taken.is_err() {
+                    self.last = id;
+                }
+                taken?;
+                Ok(Some((meta, body)))
+            }
+            Found::Broken(why) => {
+                self.unstage(self.state.visible);
+                Err(self.healed(&format!("a part is broken ({why})"), 0)?)
+            }
+        }
+    }
+
     /// Forgets the parts of a transaction that will not commit.
     pub fn discard_parts(&mut self) -> Result<(), BufferError> {
+        self.moving = None;
         self.unstage(self.state.visible);
         if self.stray { self.write(|_, _| Ok(())) } else { Ok(()) }
     }
@@ -255,6 +303,7 @@ impl Buffer {
                 state.floor_checkpoint = checkpoint;
             }
             (state.floor, state.floor_crc) = (end, crc);
+            prepared::forget(db, end)?;
             rows::forget(db, end)
         })?;
         self.rows = self.rows.saturating_sub(forgotten);
@@ -296,7 +345,12 @@ impl Buffer {
         Ok(self.epoch())
     }
 
-    /// Whether this schema was ever staged here.
+    /// A schema record that was staged here.
+    pub fn schema(&self, fingerprint: u64) -> Result<Option<Vec<u8>>, BufferError> {
+        Ok(rows::schema(&self.db, fingerprint)?)
+    }
+
+    /// Whether this schema travels with a batch, or has travelled.
     pub fn has_schema(&self, fingerprint: u64) -> Result<bool, BufferError> {
         Ok(rows::has_schema(&self.db, fingerprint)?)
     }
@@ -362,7 +416,12 @@ impl Buffer {
         Ok(())
     }
 
-    fn commit_rest(&mut self, parcels: &[Parcel], checkpoint: &[u8]) -> Result<(), BufferError> {
+    fn commit_rest(
+        &mut self,
+        parcels: &[Parcel],
+        checkpoint: &[u8],
+        ended: &[Ended],
+    ) -> Result<(), BufferError> {
         self.ready()?;
         let (mut id, staged_s, visible) = (self.last, now_s(), self.state.visible);
         let rows = self.write(|db, state| {
@@ -378,10 +437,8 @@ impl Buffer {
                 rows::end(db, id, checkpoint)?;
             }
             state.visible = id;
-            state.checkpoint = checkpoint.to_vec();
-            if state.floor == id {
-                state.floor_checkpoint = checkpoint.to_vec();
-            }
+            state.advance(checkpoint);
+            prepared::end(db, state, ended)?;
             rows::rows(db, visible, id)
         })?;
         self.last = id;

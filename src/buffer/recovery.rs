@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::fault::Fault;
 use super::file::{self, Tuning};
-use super::rows;
 use super::state::{self, State};
 use super::{Buffer, BufferError, Glance, Opening, Settings};
+use super::{prepared, rows};
 
 impl Buffer {
     /// Opens the buffer, or makes it.
@@ -45,6 +45,7 @@ impl Buffer {
             stray: true,
             suspect: false,
             full: false,
+            moving: None,
             read: None,
         };
         buffer.take_over(why.is_some())?;
@@ -90,7 +91,7 @@ impl Buffer {
             if renumbers {
                 renumber(state, 0);
             }
-            Ok(())
+            prepared::sweep(db)
         })?;
         self.lock.leave(&self.state.opened.to_string());
         self.recount()
@@ -133,6 +134,7 @@ impl Buffer {
         self.write_durably(|db, state| {
             let end = rows::last_end(db, state.floor, id - 1)?.map_or(state.floor, |(end, _)| end);
             rows::cut(db, end)?;
+            prepared::unsettle(db, end)?;
             state.checkpoint = match rows::last_checkpoint(db, end)? {
                 Some(checkpoint) => checkpoint,
                 None => state.floor_checkpoint.clone(),
@@ -148,7 +150,7 @@ impl Buffer {
         self.healed(&format!("batch {number} is broken ({why})"), cut)
     }
 
-    fn healed(&self, why: &str, batches: i64) -> Result<BufferError, BufferError> {
+    pub(super) fn healed(&self, why: &str, batches: i64) -> Result<BufferError, BufferError> {
         Ok(BufferError::Healed {
             why: why.to_owned(),
             checkpoint: self.checkpoint()?.map(Box::new),

@@ -7,6 +7,10 @@
 //! | `ends` | the last batch of a commit (or a lead): what is behind it starts with a new transaction |
 //! | `lead` | put in front by a new epoch; carries schemas alone |
 //! | `checkpoint` | behind the last batch of a commit; empty elsewhere |
+//!
+//! A schema's `carrier` is the batch that it travels with, NULL if there is none (any more). Of prepared
+//! transactions, `settled` is the last batch that carries the rows; the ids of their parts are
+//! `prepared.id << 32 | number`.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -15,9 +19,9 @@ use super::fault::Fault;
 use super::file::Kind;
 use super::state::State;
 
-/// `RVBF`; format 1.
+/// `RVBF`; format 2: 1 had no prepared transactions.
 pub(super) const KIND: Kind =
-    Kind { name: "buffer", application: 0x5256_4246, version: 1, schema: SCHEMA };
+    Kind { name: "buffer", application: 0x5256_4246, version: 2, schema: SCHEMA };
 
 const SCHEMA: &str = "
     CREATE TABLE state (
@@ -40,7 +44,22 @@ const SCHEMA: &str = "
     CREATE TABLE schema (
         fingerprint INTEGER PRIMARY KEY,
         crc         INTEGER NOT NULL,
-        record      BLOB NOT NULL
+        record      BLOB NOT NULL,
+        carrier     INTEGER
+    );
+    CREATE TABLE prepared (
+        id      INTEGER PRIMARY KEY,
+        name    BLOB NOT NULL,
+        parts   INTEGER NOT NULL,
+        seal    INTEGER NOT NULL,
+        before  BLOB NOT NULL,
+        settled INTEGER
+    );
+    CREATE TABLE part (
+        id   INTEGER PRIMARY KEY,
+        crc  INTEGER NOT NULL,
+        meta BLOB NOT NULL,
+        body BLOB NOT NULL
     );";
 
 /// What stands around a parcel in its row.
@@ -85,10 +104,19 @@ pub(super) fn insert(db: &Connection, parcel: &Parcel, frame: Frame<'_>) -> Resu
             parcel.body
         ],
     )?;
-    for (fingerprint, record) in &parcel.schemas {
+    learn(db, &parcel.schemas, Some(frame.id))
+}
+
+/// Keeps schema records, which travel with this batch.
+pub(super) fn learn(
+    db: &Connection,
+    schemas: &[(u64, Vec<u8>)],
+    carrier: Option<i64>,
+) -> Result<(), Fault> {
+    for (fingerprint, record) in schemas {
         db.execute(
-            "INSERT OR REPLACE INTO schema (fingerprint, crc, record) VALUES (?1, ?2, ?3)",
-            params![fingerprint.cast_signed(), crc32c::crc32c(record), record],
+            "INSERT OR REPLACE INTO schema (fingerprint, crc, record, carrier) VALUES (?1, ?2, ?3, ?4)",
+            params![fingerprint.cast_signed(), crc32c::crc32c(record), record, carrier],
         )?;
     }
     Ok(())
@@ -187,6 +215,7 @@ pub(super) fn forget(db: &Connection, upto: i64) -> Result<u64, Fault> {
 
 /// Deletes the batches beyond `beyond`; returns how many there were.
 pub(super) fn cut(db: &Connection, beyond: i64) -> Result<usize, Fault> {
+    db.execute("UPDATE schema SET carrier = NULL WHERE carrier > ?1", [beyond])?;
     Ok(db.execute("DELETE FROM batch WHERE id > ?1", [beyond])?)
 }
 
@@ -228,8 +257,21 @@ pub(super) fn save(db: &Connection, state: &State) -> Result<(), Fault> {
 }
 
 pub(super) fn has_schema(db: &Connection, fingerprint: u64) -> Result<bool, Fault> {
-    let select = "SELECT 1 FROM schema WHERE fingerprint = ?1";
+    let select = "SELECT 1 FROM schema WHERE fingerprint = ?1 AND carrier IS NOT NULL";
     Ok(db.query_row(select, [fingerprint.cast_signed()], |_| Ok(())).optional()?.is_some())
+}
+
+pub(super) fn schema(db: &Connection, fingerprint: u64) -> Result<Option<Vec<u8>>, Fault> {
+    let select = "SELECT crc, record FROM schema WHERE fingerprint = ?1";
+    let found: Option<(u32, Vec<u8>)> = db
+        .query_row(select, [fingerprint.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    match found {
+        Some((crc, record)) if crc32c::crc32c(&record) != crc => {
+            Err(Fault::Damaged("a schema record fails its checksum".to_owned()))
+        }
+        found => Ok(found.map(|(_, record)| record)),
+    }
 }
 
 pub(super) fn schemas(db: &Connection) -> Result<Vec<(u64, Vec<u8>)>, Fault> {

@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) floor_checkpoint: Vec<u8>,
     /// Where reading goes on; encoded; empty if nothing was ever committed.
     pub(super) checkpoint: Vec<u8>,
+    /// How far was read when a prepared transaction was found broken; encoded; empty if none ever was.
+    pub(super) again: Vec<u8>,
 }
 
 impl State {

@@ -23,6 +23,8 @@ pub struct Config {
     pub source: Source,
     /// What to do with rows whose column names neither the log nor the server tells.
     pub on_unknown_names: UnknownNames,
+    /// What to do with a change that was logged as a statement.
+    pub on_statement: Statements,
     /// When a batch is cut.
     pub batch: Batch,
     /// The durable queue.
@@ -107,6 +109,15 @@ pub enum UnknownNames {
     Stop,
     /// Call the columns `@1`, `@2`, …
     Number,
+}
+
+/// What to do with a change that was logged as a statement: its rows are not in the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Statements {
+    /// Stop, and say where.
+    Stop,
+    /// Leave it out, count it, and say so in the log.
+    SkipAndReport,
 }
 
 /// Binlog files.
@@ -215,11 +226,12 @@ fn config(mut root: Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Config
     let agent = root.required("agent", value::agent);
     let tenant = root.optional("tenant", name, "default".to_owned());
     let state_dir = root.optional("state_dir", path, PathBuf::from("/var/lib/rivulet"));
-    let (source, on_unknown_names) = source(root.section("source"), &agent, env);
+    let (source, on_unknown_names, on_statement) = source(root.section("source"), &agent, env);
     let mut log = root.section("log");
     let config = Config {
         source,
         on_unknown_names,
+        on_statement,
         batch: batch(root.section("batch")),
         buffer: buffer(root.section("buffer"), state_dir.join("buffer.db")),
         uplink: uplink(root.section("uplink")),
@@ -244,9 +256,11 @@ fn source(
     mut section: Section<'_>,
     agent: &str,
     env: &dyn Fn(&str) -> Option<String>,
-) -> (Source, UnknownNames) {
+) -> (Source, UnknownNames, Statements) {
     let unknown = [("stop", UnknownNames::Stop), ("number", UnknownNames::Number)];
     let unknown = section.optional("on_unknown_names", choice(unknown), UnknownNames::Stop);
+    let statements = [("stop", Statements::Stop), ("skip-and-report", Statements::SkipAndReport)];
+    let statements = section.optional("on_statement", choice(statements), Statements::Stop);
     let files = section.optional("kind", choice([("live", false), ("files", true)]), false);
     let (others, why): (&[_], _) = if files {
         (&LIVE_KEYS, "is a setting of `kind = \"live\"`, and this source reads files")
@@ -267,7 +281,7 @@ fn source(
         Source::Live(live(&mut section, agent, env))
     };
     section.finish();
-    (source, unknown)
+    (source, unknown, statements)
 }
 
 fn live(section: &mut Section<'_>, agent: &str, env: &dyn Fn(&str) -> Option<String>) -> Live {
@@ -553,12 +567,14 @@ certificate = ""
     fn files_have_settings_of_their_own() {
         let text = LEAST.replace(
             "host = \"db\"\nuser = \"repl\"\nca = \"db-ca.pem\"",
-            "kind = \"files\"\npath = \"/logs\"\nfollow = false\non_unknown_names = \"number\"",
+            "kind = \"files\"\npath = \"/logs\"\nfollow = false\non_unknown_names = \"number\"\non_statement = \"skip-and-report\"",
         );
         let config = parse(&text).unwrap();
         let files = Files { path: "/logs".into(), index: None, follow: false };
         assert_eq!(config.source, Source::Files(files));
         assert_eq!(config.on_unknown_names, UnknownNames::Number);
+        assert_eq!(config.on_statement, Statements::SkipAndReport);
+        assert_eq!(parse(LEAST).unwrap().on_statement, Statements::Stop);
     }
 
     #[test]
@@ -594,7 +610,8 @@ certificate = ""
         let keys = ["kind", "on_unknown_names", "agent", "tenant", "state_dir", "zstd_level"];
         let more = ["bytes_max", "rows_max", "age_max", "durability", "endpoint", "server_name"];
         let rest = ["certificate", "key", "window_bytes", "window_packets", "keep_alive"];
-        let last = ["idle_timeout", "congestion", "dial_timeout", "format", "level"];
+        let last =
+            ["on_statement", "idle_timeout", "congestion", "dial_timeout", "format", "level"];
         let all = [&keys[..], &more, &rest, &last, &LIVE_KEYS, &FILES_KEYS].concat();
         for key in all {
             assert!(SAMPLE.contains(&format!("{key} = ")), "{key}");

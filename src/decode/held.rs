@@ -1,4 +1,4 @@
-//! SHELL: the lines of a transaction that is not yet committed: in memory, and beyond a limit in a file.
+//! SHELL: what came of a transaction that is not yet committed: in memory, and beyond a limit in a file.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
@@ -67,6 +67,14 @@ impl Held {
         Ok(())
     }
 
+    /// All of it, to be read from the beginning.
+    pub(super) fn into_read(self) -> io::Result<Box<dyn io::Read>> {
+        let memory = io::Cursor::new(self.memory);
+        let Some(mut file) = self.file else { return Ok(Box::new(memory)) };
+        file.seek(SeekFrom::Start(0))?;
+        Ok(Box::new(io::BufReader::new(file.take(self.file_len)).chain(memory)))
+    }
+
     fn spill(&mut self) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
@@ -80,7 +88,7 @@ impl Held {
 }
 
 /// A file in the folder for temporary files that goes away with its handle, even if the process is killed.
-fn nameless_file() -> io::Result<File> {
+pub(super) fn nameless_file() -> io::Result<File> {
     let folder = std::env::temp_dir();
     let mut options = File::options();
     options.read(true).write(true).create_new(true);

@@ -42,7 +42,8 @@ use crate::binlog::transaction::Assembler;
 use crate::mysql::connection::Endpoint;
 use crate::position::{Checkpoint, Gtid, Position};
 
-pub use crate::binlog::transaction::Begin;
+pub use crate::binlog::transaction::{Begin, LeftOut, OnStatement};
+pub use crate::binlog::xid::Xid;
 pub use crate::mysql::channel::Stopper;
 pub use error::SourceError;
 pub use files::FilesSettings;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub start: Start,
     /// What to do with a table whose names cannot be proven.
     pub on_unknown_names: OnUnknownNames,
+    /// What to do with a change that was logged as a statement.
+    pub on_statement: OnStatement,
     /// The largest event that is accepted, bytes.
     pub event_bytes_max: u32,
 }
@@ -115,6 +118,17 @@ pub enum Step<'a> {
     Commit,
     /// The open transaction is undone; the checkpoint stands behind it.
     Rollback,
+    /// The rows of the open transaction wait, under this name, for [`Step::CommitPrepared`]; the
+    /// checkpoint stands behind them.
+    Prepare(Xid),
+    /// A prepared transaction is committed. The checkpoint stands before it until [`Source::pass`], for its
+    /// rows are still to be found.
+    CommitPrepared(Box<CommitPrepared>),
+    /// A prepared transaction is rolled back; the checkpoint stands behind it.
+    RollbackPrepared(Xid),
+    /// A change that was logged as a statement is left out; outside a transaction, the checkpoint
+    /// stands behind it.
+    LeftOut(LeftOut),
     /// A statement without rows; the checkpoint stands behind it.
     Statement,
     /// Drop the open transaction, if there is one: it comes again, or never was committed.
@@ -128,6 +142,19 @@ pub enum Step<'a> {
     Skip,
     /// The files end here, and are not followed.
     End,
+}
+
+/// The commit of a prepared transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommitPrepared {
+    /// Its name.
+    pub xid: Xid,
+    /// The commit as a transaction of its own.
+    pub begin: Begin,
+    /// Where the commit's event starts: the place of all of its rows.
+    pub offset: u64,
+    /// The checkpoint behind it, for [`Source::pass`].
+    pub behind: Checkpoint,
 }
 
 /// Rows and their table.
@@ -224,6 +251,8 @@ impl Source {
             }
         };
         let limit = settings.event_bytes_max;
+        let mut assembler = Assembler::with(settings.on_statement);
+        decoder.format().inspect(|format| assembler.written_by(format));
         Ok(Self {
             settings,
             input,
@@ -231,7 +260,7 @@ impl Source {
             decoder,
             payload: Payload::new().with_event_bytes_max(limit),
             room: Room::new().with_event_bytes_max(limit),
-            assembler: Assembler::new(),
+            assembler,
             schemas: Schemas::default(),
             track,
             checkpoint,
@@ -315,7 +344,10 @@ impl Source {
         match result {
             Ok(step) => {
                 self.caught_up = matches!(step, Step::Heartbeat);
-                if matches!(step, Step::Commit | Step::Statement | Step::Heartbeat) {
+                if matches!(
+                    step,
+                    Step::Commit | Step::Prepare(_) | Step::Statement | Step::Heartbeat
+                ) {
                     self.damaged = 0;
                 }
                 Ok(Some(step))
@@ -338,6 +370,11 @@ impl Source {
                 Err(error)
             }
         }
+    }
+
+    /// A [`Step::CommitPrepared`] is done: reading goes on behind it.
+    pub fn pass(&mut self, behind: Checkpoint) {
+        self.checkpoint = Some(behind);
     }
 
     /// Whether more is at hand, or on its way, without waiting.
@@ -435,7 +472,7 @@ impl Source {
             Fill::NextFile => {
                 let torn = self.assembler.is_inside() || self.payload.is_open();
                 self.payload.abandon();
-                self.assembler = Assembler::new();
+                self.assembler = Assembler::with(self.settings.on_statement);
                 self.gtid = None;
                 if let Input::Files(files) = &self.input {
                     self.track = Track { file: files.name.clone(), next: FIRST_EVENT };
@@ -482,7 +519,7 @@ impl Source {
     fn start_over(&mut self, why: String) -> Result<(), SourceError> {
         self.decoder = Decoder::new();
         self.payload.abandon();
-        self.assembler = Assembler::new();
+        self.assembler = Assembler::with(self.settings.on_statement);
         self.gtid = None;
         self.caught_up = false;
         match &mut self.input {
@@ -494,6 +531,7 @@ impl Source {
                 let (again, at) = opened.inspect_err(|error| {
                     self.restart = Some(error.to_string());
                 })?;
+                self.decoder.format().inspect(|format| self.assembler.written_by(format));
                 **files = again;
                 self.track = Track { file: files.name.clone(), next: at.position.offset };
             }
@@ -582,6 +620,7 @@ mod tests {
         Settings {
             origin: Origin::Files { files, names: None },
             start: Start::Earliest,
+            on_statement: OnStatement::Stop,
             on_unknown_names: OnUnknownNames::Number,
             event_bytes_max: 1 << 20,
         }

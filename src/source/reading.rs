@@ -7,7 +7,7 @@ use super::error::SourceError;
 use super::lookup::{self, LookupError};
 use super::schema::{Known, Schemas};
 use super::track::Track;
-use super::{OnUnknownNames, Origin, Rows, Settings, Step};
+use super::{CommitPrepared, OnUnknownNames, Origin, Rows, Settings, Step};
 use crate::binlog::compressed::Room;
 use crate::binlog::decoder::Decoder;
 use crate::binlog::event::Event;
@@ -159,7 +159,8 @@ impl Reading<'_> {
     ) -> Result<Option<Step<'a>>, Failure> {
         match event {
             Event::Heartbeat { .. } => return Ok(Some(Step::Heartbeat)),
-            Event::FormatDescription(_) => {
+            Event::FormatDescription(format) => {
+                self.assembler.written_by(format);
                 let position = &self.checkpoint.position;
                 let same_file = position.file == self.track.file;
                 let known = self.checkpoint.file_created_s;
@@ -239,6 +240,26 @@ impl Reading<'_> {
             S::Rollback { end_offset } => {
                 self.finish(end_offset);
                 Step::Rollback
+            }
+            S::Prepare { xid, end_offset } => {
+                self.finish(end_offset);
+                Step::Prepare(xid)
+            }
+            S::CommitPrepared(transaction::CommitPrepared { xid, begin, offset, end_offset }) => {
+                let before = self.checkpoint.clone();
+                self.finish(end_offset);
+                let behind = std::mem::replace(self.checkpoint, before);
+                Step::CommitPrepared(Box::new(CommitPrepared { xid, begin, offset, behind }))
+            }
+            S::RollbackPrepared { xid, end_offset } => {
+                self.finish(end_offset);
+                Step::RollbackPrepared(xid)
+            }
+            S::LeftOut(left_out) => {
+                if let Some(end_offset) = left_out.end_offset {
+                    self.finish(end_offset);
+                }
+                Step::LeftOut(left_out)
             }
             S::Statement(statement) => {
                 self.schemas.passed(self.track, statement.query.statement);

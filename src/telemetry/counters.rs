@@ -21,6 +21,8 @@ pub struct Counters {
     pub transactions: Counter,
     /// Row changes read.
     pub rows: Counter,
+    /// Changes that are left out because they were logged as statements.
+    pub left_out: Counter,
     /// Batches written to the buffer.
     pub batches_staged: Counter,
     /// Batches sent, repetitions included.
@@ -85,6 +87,7 @@ impl Counters {
             events: Counter::default(),
             transactions: Counter::default(),
             rows: Counter::default(),
+            left_out: Counter::default(),
             batches_staged: Counter::default(),
             batches_sent: Counter::default(),
             batches_acknowledged: Counter::default(),
@@ -182,6 +185,7 @@ impl Counters {
                 events: self.events.value(),
                 transactions: self.transactions.value(),
                 rows: self.rows.value(),
+                left_out: self.left_out.value(),
                 last_commit_us: self.last_commit_us.load(Relaxed),
                 lag_ms: self.lag_ms.load(Relaxed),
             },

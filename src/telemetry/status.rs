@@ -47,6 +47,9 @@ pub struct Source {
     pub transactions: u64,
     /// Row changes read.
     pub rows: u64,
+    /// Changes that are left out because they were logged as statements (`on_statement`).
+    #[serde(default)]
+    pub left_out: u64,
     /// When the last transaction was committed, microseconds since 1970; 0 if there was none.
     pub last_commit_us: u64,
     /// How old it was when it was read.
@@ -164,6 +167,10 @@ impl fmt::Display for Status {
             "read      {transactions} transactions, {rows} rows, {} events",
             source.events
         )?;
+        if source.left_out > 0 {
+            let count = source.left_out;
+            writeln!(f, "          {count} changes that were logged as statements are left out")?;
+        }
         if source.last_commit_us > 0 {
             let (commit, lag) = (utc::text(source.last_commit_us), Span(source.lag_ms));
             writeln!(f, "          last commit {commit}, read {lag} later")?;
@@ -230,6 +237,7 @@ mod tests {
                 events: 400,
                 transactions: 100,
                 rows: 200,
+                left_out: 0,
                 last_commit_us: 1_795_257_314_123_000,
                 lag_ms: 3,
             },

@@ -8,7 +8,7 @@ use rivulet::agent::pump::{self, Pump, Shared, parcel};
 use rivulet::agent::stager::{Full, Stager, Store};
 use rivulet::batch::{self, BatchError, Begin, Commit, Meta, Sealed};
 use rivulet::binlog::rows::{Cell, Operation};
-use rivulet::buffer::{Buffer, BufferError, Durability, Opening, Settings};
+use rivulet::buffer::{Buffer, BufferError, Durability, Ended, Opening, Settings};
 use rivulet::mqtt::ClientSettings;
 use rivulet::position::{Checkpoint, Sequence};
 use rivulet::uplink;
@@ -26,6 +26,7 @@ pub(crate) struct Edge {
     pub(crate) dial_at: Instant,
     stager: Stager,
     full: Full,
+    ended: Vec<Ended>,
     folder: PathBuf,
     /// Every start has a folder of its own: what is left behind is never touched again.
     starts: u32,
@@ -85,7 +86,8 @@ impl From<BufferError> for Unstaged {
     }
 }
 
-struct Staging<'a>(&'a Shared);
+/// The buffer, and the prepared transactions whose end is to be stored.
+struct Staging<'a>(&'a Shared, &'a mut Vec<Ended>);
 
 impl Store for Staging<'_> {
     type Error = Unstaged;
@@ -100,11 +102,45 @@ impl Store for Staging<'_> {
 
     fn commit(&mut self, sealed: Option<Sealed>, behind: &Checkpoint) -> Result<(), Unstaged> {
         let parcels: Vec<_> = sealed.into_iter().map(parcel).collect();
-        Ok(self.0.lock().buffer.commit(&parcels, behind)?)
+        let ended = std::mem::take(self.1);
+        Ok(self.0.lock().buffer.commit_ending(&parcels, behind, &ended)?)
     }
 
     fn discard(&mut self) -> Result<(), Unstaged> {
         Ok(self.0.lock().buffer.discard_parts()?)
+    }
+
+    fn take_part(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, Unstaged> {
+        Ok(self.0.lock().buffer.take_part()?)
+    }
+
+    fn prepare(
+        &mut self,
+        name: &[u8],
+        last: Option<Sealed>,
+        begins: &Checkpoint,
+        behind: &Checkpoint,
+    ) -> Result<(), Unstaged> {
+        let (last, ended) = (last.map(parcel), std::mem::take(self.1));
+        Ok(self.0.lock().buffer.prepare(name, last.as_ref(), begins, behind, &ended)?)
+    }
+
+    fn prepared(&mut self, name: &[u8]) -> Result<Option<u32>, Unstaged> {
+        Ok(self.0.lock().buffer.prepared(name)?.map(|prepared| prepared.parts))
+    }
+
+    fn prepared_part(&mut self, name: &[u8], part: u32) -> Result<(Vec<u8>, Vec<u8>), Unstaged> {
+        let mut inner = self.0.lock();
+        let prepared = inner.buffer.prepared(name)?.expect("it was there a moment ago");
+        Ok(inner.buffer.prepared_part(&prepared, part)?)
+    }
+
+    fn end(&mut self, name: &[u8], committed: bool) {
+        self.1.push(Ended { name: name.to_owned(), committed });
+    }
+
+    fn schema(&mut self, fingerprint: u64) -> Result<Option<Vec<u8>>, Unstaged> {
+        Ok(self.0.lock().buffer.schema(fingerprint)?)
     }
 }
 
@@ -144,6 +180,7 @@ impl Edge {
             dial_at: now,
             stager: Stager::new(settings, full),
             full,
+            ended: Vec::new(),
             folder,
             starts: 0,
             boots: 0,
@@ -161,7 +198,7 @@ impl Edge {
 
     /// Some steps of the reading thread. Returns false when there is nothing to read.
     pub(crate) fn read(&mut self, rng: &mut Rng) -> bool {
-        let mut store = Staging(&self.shared);
+        let mut store = Staging(&self.shared, &mut self.ended);
         if self.stager.is_growing() && self.stager.transactions() > 0 {
             self.stager.flush(&self.reading.checkpoint, &mut store).unwrap();
         }
@@ -227,7 +264,7 @@ impl Edge {
 
     /// The server's connection is lost: what was open comes again.
     pub(crate) fn abandon(&mut self) {
-        self.stager.rollback(&mut Staging(&self.shared)).unwrap();
+        self.stager.rollback(&mut Staging(&self.shared, &mut self.ended)).unwrap();
         self.reading.step = 0;
     }
 
@@ -295,6 +332,7 @@ impl Edge {
         self.shared = Shared::new(buffer);
         self.pump = Pump::new(pump_settings(&self.name, rng), self.shared.clone());
         self.stager = Stager::new(batch::Settings { level: LEVEL }, self.full);
+        self.ended.clear();
         self.reading = Reading::open(&self.history, stored);
         (self.link, self.dial_at) = (None, now + Duration::from_millis(rng.u64(0..3000)));
         let old = buffer_path(&self.folder, self.starts - 1);

@@ -21,6 +21,8 @@ pub(crate) enum Command {
 pub(crate) struct Decode {
     pub(crate) format: Format,
     pub(crate) stats: bool,
+    /// `--on-statement skip-and-report`.
+    pub(crate) leave_out: bool,
     /// At least one.
     pub(crate) files: Vec<PathBuf>,
 }
@@ -73,7 +75,8 @@ fn agent(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
 }
 
 fn decode(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let mut decode = Decode { format: Format::Debezium, stats: false, files: Vec::new() };
+    let mut decode =
+        Decode { format: Format::Debezium, stats: false, leave_out: false, files: Vec::new() };
     while let Some(arg) = parser.next()? {
         match arg {
             Short('f') | Long("format") => {
@@ -84,6 +87,13 @@ fn decode(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
                 })?;
             }
             Long("stats") => decode.stats = true,
+            Long("on-statement") => {
+                decode.leave_out = parser.value()?.parse_with(|word| match word {
+                    "stop" => Ok(false),
+                    "skip-and-report" => Ok(true),
+                    _ => Err("must be stop or skip-and-report"),
+                })?;
+            }
             Short('h') | Long("help") => return Ok(Command::Help),
             Value(file) => decode.files.push(file.into()),
             other => return Err(other.unexpected()),
@@ -148,10 +158,13 @@ mod tests {
             Ok(Command::Check { config: "a.toml".into(), connect: true })
         );
         assert_eq!(
-            line("decode --stats --format=text binlog.000001 binlog.000002"),
+            line(
+                "decode --stats --format=text --on-statement=skip-and-report binlog.000001 binlog.000002"
+            ),
             Ok(Command::Decode(Decode {
                 format: Format::Text,
                 stats: true,
+                leave_out: true,
                 files: vec!["binlog.000001".into(), "binlog.000002".into()],
             }))
         );
