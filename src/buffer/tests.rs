@@ -360,9 +360,9 @@ fn what_is_not_a_buffer_is_refused_and_left_alone() {
     filled(&folder, 1).close().unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let db = Connection::open(&path).unwrap();
-    db.pragma_update(None, "user_version", 2).unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
     drop(db);
-    assert!(refused().contains("has format 2"));
+    assert!(refused().contains("has format 1"));
 }
 
 #[test]
