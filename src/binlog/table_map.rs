@@ -104,6 +104,9 @@ impl<'a> TableMap<'a> {
             let value = reader.bytes(len, "table map: optional field")?;
             apply_optional(&mut table, self.flavor, kind, Reader::starting_at(value, at))?;
         }
+        for column in &mut table.columns {
+            column.collation = column.collation.map(|id| collation_id(self.flavor, id));
+        }
         if table.names == Names::Unknown {
             for (index, column) in table.columns.iter_mut().enumerate() {
                 column.name = format!("@{}", index + 1);
@@ -401,6 +404,18 @@ fn apply_charsets(
     Ok(())
 }
 
+/// A collation's id, made to be the same for no two collations of any servers.
+///
+/// MySQL leaves 1024 to 2047 to its administrators' own collations, which may be of any character set
+/// (manual, "Choosing a Collation ID"); MariaDB has its NOPAD collations there. MySQL's are moved to where
+/// neither server has any.
+pub fn collation_id(flavor: Flavor, id: u16) -> u16 {
+    match (flavor, id) {
+        (Flavor::Mysql, 1024..2048) => id | 0x8000,
+        _ => id,
+    }
+}
+
 fn decode_collation(reader: &mut Reader<'_>) -> Result<u16, DecodeError> {
     const FIELD: &str = "table map: collation";
     let id = reader.lenenc(FIELD)?;
@@ -509,6 +524,16 @@ mod tests {
         };
         assert_eq!(collations(Flavor::Mysql, &[3, 1, 8]), [None, Some(8)]);
         assert_eq!(collations(Flavor::Mariadb, &[3, 2, 63, 8]), [Some(63), Some(8)]);
+    }
+
+    #[test]
+    fn a_collation_of_an_administrator_is_not_taken_for_one_of_mariadb() {
+        let collation = |flavor| {
+            let table = table_of(&map(&[15], &[9, 0], &[2, 3, 0xFC, 0x06, 0x04]), flavor).unwrap();
+            table.columns[0].collation
+        };
+        assert_eq!(collation(Flavor::Mariadb), Some(1030), "hp8_english_nopad_ci");
+        assert_eq!(collation(Flavor::Mysql), Some(0x8000 | 1030));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::binlog::format::Flavor;
 use crate::binlog::frame::Part;
 use crate::binlog::header::Header;
 use crate::binlog::reader::Reader;
+use crate::binlog::table_map::collation_id;
 use crate::mysql::channel::Stopper;
 use crate::mysql::connection::{Connection, Endpoint};
 use crate::mysql::dump::Dump;
@@ -103,7 +104,8 @@ fn read_columns(
             return;
         }
         let (name, column_type, nullable) = (next(), next(), next() == "YES");
-        let (collation, octets) = (next().parse().ok(), next().parse().ok());
+        let collation = next().parse().ok().map(|id| collation_id(flavor, id));
+        let octets = next().parse().ok();
         let visible = !next().to_ascii_uppercase().contains("INVISIBLE");
         let known = ColumnInfo {
             name,

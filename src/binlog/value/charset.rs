@@ -104,7 +104,7 @@ impl Charset {
             Reader::SingleByte(_) | Reader::MultiByte(_) if bytes.is_ascii() => return utf8(bytes),
             Reader::SingleByte(upper) => single_byte::decode(upper, &bytes),
             Reader::MultiByte(set) => set.decode(&bytes),
-            Reader::Swe7 => bytes.iter().map(|byte| single_byte::swe7(*byte)).collect(),
+            Reader::Swe7 => single_byte::decode_swe7(&bytes),
             Reader::Ucs2 => ucs2(&bytes),
             Reader::Utf16(word) => utf16(&bytes, word),
             Reader::Utf32 => utf32(&bytes),
@@ -172,17 +172,32 @@ fn utf8(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, Cow<'_, [u8]>> {
 
 fn ucs2(bytes: &[u8]) -> Option<String> {
     let (pairs, []) = bytes.as_chunks::<2>() else { return None };
-    pairs.iter().map(|pair| char::from_u32(u16::from_be_bytes(*pair).into())).collect()
+    let character = |pair: &[u8; 2]| char::from_u32(u16::from_be_bytes(*pair).into());
+    gathered(bytes.len(), pairs.iter().map(character))
 }
 
 fn utf16(bytes: &[u8], word: fn([u8; 2]) -> u16) -> Option<String> {
     let (pairs, []) = bytes.as_chunks::<2>() else { return None };
-    char::decode_utf16(pairs.iter().map(|pair| word(*pair))).collect::<Result<_, _>>().ok()
+    let characters = char::decode_utf16(pairs.iter().map(|pair| word(*pair)));
+    gathered(bytes.len(), characters.map(Result::ok))
 }
 
 fn utf32(bytes: &[u8]) -> Option<String> {
     let (quads, []) = bytes.as_chunks::<4>() else { return None };
-    quads.iter().map(|quad| char::from_u32(u32::from_be_bytes(*quad))).collect()
+    let character = |quad: &[u8; 4]| char::from_u32(u32::from_be_bytes(*quad));
+    gathered(bytes.len() / 2, quads.iter().map(character))
+}
+
+/// Characters as text, for which so many bytes are likely enough.
+pub(super) fn gathered(
+    likely: usize,
+    characters: impl Iterator<Item = Option<char>>,
+) -> Option<String> {
+    let mut text = String::with_capacity(likely);
+    for character in characters {
+        text.push(character?);
+    }
+    Some(text)
 }
 
 #[cfg(test)]

@@ -122,14 +122,14 @@ impl Blocks {
     const NONE: Self = Self::of(&[]);
 
     const fn of(all: &'static [Block]) -> Self {
-        let (mut leads, mut index) = (0, 0);
-        while index < all.len() {
-            let (mut lead, last) = all[index].lead;
+        let (mut leads, mut rest) = (0, all);
+        while let [block, behind @ ..] = rest {
+            let (mut lead, last) = block.lead;
             while lead <= last {
                 leads |= 1 << (lead - 0x80);
                 lead += 1;
             }
-            index += 1;
+            rest = behind;
         }
         Self { all, leads }
     }

@@ -4,26 +4,32 @@
 //! 0x80 to 0xFF (both agree on every one, and `tests/charset.rs` asks them again); 0 marks a byte that the
 //! character set does not define. The lower halves are ASCII, except in swe7.
 
+use super::charset::gathered;
+
 /// What the bytes 0x80 to 0xFF mean.
 pub(super) type Upper = [u16; 128];
 
 /// Reads text; `None` if a byte means nothing.
 pub(super) fn decode(upper: &Upper, bytes: &[u8]) -> Option<String> {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(match byte.checked_sub(0x80) {
-            None => char::from(*byte),
-            Some(place) => match upper.get(usize::from(place))? {
-                0 => return None,
-                code => char::from_u32(u32::from(*code))?,
-            },
-        });
-    }
-    Some(text)
+    gathered(bytes.len() * 2, bytes.iter().map(|byte| single(*byte, upper)))
 }
 
-/// What a byte of swe7 means.
-pub(super) fn swe7(byte: u8) -> Option<char> {
+/// Reads text in swe7.
+pub(super) fn decode_swe7(bytes: &[u8]) -> Option<String> {
+    gathered(bytes.len() * 2, bytes.iter().map(|byte| swe7(*byte)))
+}
+
+fn single(byte: u8, upper: &Upper) -> Option<char> {
+    match byte.checked_sub(0x80) {
+        None => Some(char::from(byte)),
+        Some(place) => match upper.get(usize::from(place))? {
+            0 => None,
+            code => char::from_u32(u32::from(*code)),
+        },
+    }
+}
+
+fn swe7(byte: u8) -> Option<char> {
     Some(match byte {
         b'@' => 'É',
         b'[' => 'Ä',
