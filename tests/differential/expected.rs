@@ -28,7 +28,9 @@ const DDL: &str = "DDL changes rows, and no line says so";
 /// The expectation for one case.
 pub fn of(flavour: Flavour, case: &str) -> Expected {
     match case {
-        "ddl_all" | "ddl_charset" | "truncate" | "maria_alter_two_phase" => RightButTables(DDL),
+        "ddl_all" | "ddl_charset" | "truncate" | "maria_alter_two_phase" | "txn_compression" => {
+            RightButTables(DDL)
+        }
         "stmt_format" | "mixed_format" | "load_data_stmt" => Refused("statement"),
         "xa" => Refused("XA"),
         "partial_json" => Refused("PARTIAL"),
