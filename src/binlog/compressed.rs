@@ -18,7 +18,7 @@ use super::reader::{DecodeError, Reader, Reason};
 
 /// A length byte of a DEFLATE match stands for 258 bytes, in two bits at best: no stream holds more than
 /// this times its length.
-const RATIO_MAX: usize = 1032;
+pub(super) const RATIO_MAX: usize = 1032;
 /// The first step of what is allocated, and what is kept from one event to the next.
 const KEEP_BYTES: usize = 256 << 10;
 
@@ -143,5 +143,129 @@ impl EventKind {
             Self::DeleteRowsCompressed => Self::DeleteRowsV2,
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decoder::Decoder;
+    use super::super::rows::Operation;
+    use super::*;
+    use miniz_oxide::deflate::compress_to_vec_zlib;
+
+    fn event(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(19 + body.len()).unwrap();
+        let head = [&[0, 0, 0, 0, kind, 1, 0, 0, 0][..], &length.to_le_bytes(), &[0; 6]].concat();
+        [&head[..], body].concat()
+    }
+
+    fn decoder() -> Decoder {
+        let version = [&b"10.11.6-MariaDB"[..], &[0; 35]].concat();
+        let body = [&[4, 0][..], &version, &[0, 0, 0, 0, 19], &[8; 171], &[0; 5]].concat();
+        let mut bytes = event(15, &body);
+        let end = bytes.len() - 4;
+        let crc = crc32fast::hash(&bytes[..end]);
+        bytes[end..].copy_from_slice(&crc.to_le_bytes());
+        let mut decoder = Decoder::new();
+        decoder.decode(&bytes).unwrap();
+        decoder
+    }
+
+    /// As `binlog_buf_compress` writes it.
+    fn packed(plain: &[u8]) -> Vec<u8> {
+        let length = (plain.len() as u32).to_be_bytes();
+        let zeros = length.iter().take_while(|byte| **byte == 0).count().min(3);
+        let length = &length[zeros..];
+        [&[0x80 | length.len() as u8][..], length, &compress_to_vec_zlib(plain, 6)].concat()
+    }
+
+    const QUERY: &[u8] = &[9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, b'd', 0];
+    /// Table id, flags, two columns, all present.
+    const ROWS: &[u8] = &[7, 0, 0, 0, 0, 0, 1, 0, 2, 3];
+    const ROWS_V2: &[u8] = &[7, 0, 0, 0, 0, 0, 1, 0, 4, 0, 9, 9, 2, 3];
+
+    #[test]
+    fn a_compressed_event_reads_as_the_plain_one() {
+        let (mut decoder, mut room) = (decoder(), Room::new());
+        for size in [1, 200, 255, 256, 70_000, 20 << 20] {
+            let content: Vec<u8> = (0..size).map(|at| (at % 253) as u8).collect();
+            for (plain, kind, head) in [
+                (2, 165, QUERY.to_vec()),
+                (23, 166, ROWS.to_vec()),
+                (24, 167, [ROWS, &[3]].concat()),
+                (25, 168, ROWS.to_vec()),
+                (30, 169, ROWS_V2.to_vec()),
+                (31, 170, [ROWS_V2, &[1]].concat()),
+                (32, 171, ROWS_V2.to_vec()),
+            ] {
+                let compressed = event(kind, &[&head[..], &packed(&content)].concat());
+                let plain = event(plain, &[&head[..], &content].concat());
+                let (_, want) = decoder.decode(&plain).unwrap();
+                let (header, got) = decoder.decode_in(&compressed, &mut room).unwrap();
+                assert!(got == want, "{kind} with {size}");
+                assert_eq!(header.kind.code(), kind);
+                let name = header.kind.name();
+                if let Event::Rows(rows) = got {
+                    let operation = ["WRITE", "UPDATE", "DELETE"][rows.operation as usize];
+                    assert!(name.starts_with(operation) && name.contains("COMPRESSED"));
+                }
+            }
+        }
+        assert_eq!(Operation::Delete as usize, 2);
+        decoder.decode_in(&event(2, &[QUERY, b"BEGIN"].concat()), &mut room).unwrap();
+        assert_eq!(room.plain.capacity(), 0, "the largest is given back");
+    }
+
+    #[test]
+    fn without_room_it_is_refused() {
+        let error = decoder().decode(&event(165, &[QUERY, &packed(b"x")].concat())).unwrap_err();
+        assert!(matches!(error.reason, Reason::Unsupported { .. }));
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let plain: Vec<u8> = (0..2000_u32).map(|at| (at * at / 7) as u8).collect();
+        let whole = packed(&plain);
+        let mut room = Room::new();
+        assert_eq!(room.inflate(&whole, "x").unwrap(), plain);
+        for len in 0..whole.len() {
+            assert!(room.inflate(&whole[..len], "x").is_err(), "cut at {len}");
+        }
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                // Some bits of the stream's last byte mean nothing.
+                assert!(room.inflate(&bytes, "x").map_or(true, |got| got == plain), "byte {at}");
+            }
+        }
+        for garbage in [&b"x"[..], &[0; 100]] {
+            let error = room.inflate(&[&whole, garbage].concat(), "x").unwrap_err();
+            assert_eq!(error.reason, Reason::Trailing { left: garbage.len() });
+        }
+    }
+
+    #[test]
+    fn a_length_that_lies_takes_no_memory() {
+        let stream = compress_to_vec_zlib(&[7; 3000], 6);
+        let mut room = Room::new();
+        for length in [0, 2999, 3001, 30_000, 1 << 30, u32::MAX] {
+            let bytes = [&[0x84][..], &length.to_be_bytes(), &stream].concat();
+            assert!(room.inflate(&bytes, "x").is_err(), "{length}");
+            assert!(room.plain.capacity() <= KEEP_BYTES, "{length}");
+        }
+        let mut room = Room::new().with_event_bytes_max(2999);
+        assert!(room.inflate(&packed(&[7; 3000]), "x").is_err());
+        assert!(room.inflate(&packed(&[7; 2999]), "x").is_ok());
+    }
+
+    #[test]
+    fn another_method_is_refused() {
+        let mut room = Room::new();
+        for head in [0, 1, 0x80, 0x85, 0x87, 0x91, 0xf1, 0x89] {
+            let mut bytes = packed(b"plain");
+            bytes[0] = head;
+            assert!(room.inflate(&bytes, "x").is_err(), "{head:#x}");
+        }
     }
 }

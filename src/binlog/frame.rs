@@ -23,6 +23,9 @@ const MAGIC_ENCRYPTED: [u8; 4] = [0xfd, b'b', b'i', b'n'];
 /// and a header.
 pub const EVENT_BYTES_MAX: u32 = (1 << 30) + HEADER_LEN as u32;
 
+/// A portion is no larger than this, however much has arrived.
+const PORTION_MAX: u64 = 64 << 10;
+
 /// Buffers beyond this are given back once the large event in them has been taken out.
 const KEEP_BYTES: usize = 256 << 10;
 
@@ -167,7 +170,7 @@ impl Framer {
     fn portion(&mut self, part: Part) -> Option<Frame<'_>> {
         let (done, left) = self.portions?;
         let held = self.buffer.get(self.start..).filter(|held| !held.is_empty())?;
-        let count = held.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let count = held.len().min(left.min(PORTION_MAX) as usize);
         let bytes = held.get(..count)?;
         let offset = self.offset;
         self.start += count;
@@ -268,6 +271,33 @@ mod tests {
             }
             assert_eq!(seen, lens, "portions of {portion}");
             assert_eq!((framer.pending(), framer.offset()), (0, whole.len() as u64));
+        }
+    }
+
+    #[test]
+    fn a_payload_comes_out_as_it_arrives() {
+        let mut whole = file(&[30, 500_000, 40]);
+        whole[4 + 30 + 4] = 40;
+        for portion in [1, 18, 19, 20, 5000, 100_000, whole.len()] {
+            let mut framer = Framer::new().with_event_bytes_max(1000);
+            let (mut seen, mut payload) = (Vec::new(), Vec::new());
+            for part in whole.chunks(portion) {
+                framer.push(part);
+                while let Some(Frame { offset, bytes, part }) = framer.next().unwrap() {
+                    if part == Part::Whole {
+                        seen.push((offset, bytes.len()));
+                        continue;
+                    }
+                    assert_eq!((offset, part == Part::Head), (34, payload.is_empty()));
+                    assert!(bytes.len() <= 64 << 10 && (part == Part::Rest || bytes.len() >= 19));
+                    payload.extend_from_slice(bytes);
+                    assert_eq!(framer.is_inside(), payload.len() < 500_000 || framer.pending() > 0);
+                }
+                assert!(framer.buffer.capacity() <= (2 * portion).max(KEEP_BYTES));
+            }
+            assert_eq!(seen, [(4, 30), (500_034, 40)]);
+            assert!(payload == whole[34..500_034], "portions of {portion}");
+            assert!(!framer.is_inside());
         }
     }
 

@@ -182,14 +182,24 @@ impl EventKind {
     /// not about a file, a stream, a set of transactions, or the name of another one.
     pub fn is_of_a_transaction(self) -> bool {
         use EventKind as K;
-        match self {
-            K::StartV3 | K::FormatDescription | K::Rotate | K::Stop | K::StartEncryption => false,
-            K::Heartbeat | K::HeartbeatV2 | K::BinlogCheckpoint => false,
-            K::PreviousGtids | K::MariaGtidList => false,
-            K::Gtid | K::AnonymousGtid | K::GtidTagged | K::MariaGtid => false,
-            K::TransactionPayload => false,
-            _ => true,
-        }
+        !matches!(
+            self,
+            K::StartV3
+                | K::FormatDescription
+                | K::Rotate
+                | K::Stop
+                | K::StartEncryption
+                | K::Heartbeat
+                | K::HeartbeatV2
+                | K::BinlogCheckpoint
+                | K::PreviousGtids
+                | K::MariaGtidList
+                | K::Gtid
+                | K::AnonymousGtid
+                | K::GtidTagged
+                | K::MariaGtid
+                | K::TransactionPayload
+        )
     }
 }
 

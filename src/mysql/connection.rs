@@ -470,3 +470,88 @@ mod tests {
         assert!(!is_end(&[0xfe, 0, 0, 0, 0, 0, 0, 0, 1, 0]));
     }
 }
+
+#[cfg(test)]
+mod stream_tests {
+    use super::super::packet::{CHUNK, frame};
+    use super::*;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    fn stream() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = Address::Tcp { host: "127.0.0.1".into(), port };
+        let timeout = Duration::from_secs(5);
+        let channel =
+            Channel::connect(&address, timeout, CHUNK + (1 << 20), &Stopper::default()).unwrap();
+        let stream = Stream { channel, at_hand: None, in_portions: false };
+        (stream, listener.accept().unwrap().0)
+    }
+
+    /// A packet's payload: the byte of its state, and an event.
+    fn event(kind: u8, len: usize) -> Vec<u8> {
+        let mut bytes: Vec<u8> = (0..=len).map(|at| (at % 251) as u8).collect();
+        (bytes[0], bytes[5]) = (0, kind);
+        bytes
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    #[test]
+    fn a_payload_comes_in_portions_and_leaves_no_trace() {
+        // The limit of a packet is one for what is held, and portions are not.
+        for len in [19, 5000, CHUNK - 1, CHUNK, 2 * CHUNK - 1, 2 * CHUNK + 70_000] {
+            let (mut stream, mut server) = stream();
+            let (payload, behind) = (event(40, len), event(16, 31));
+            let mut wire = Vec::new();
+            let next = frame(&payload, 0, &mut wire);
+            frame(&behind, next, &mut wire);
+            let writer = thread::spawn(move || server.write_all(&wire).map(|()| server));
+            let (mut got, mut largest) = (Vec::new(), 0);
+            while got.len() < len {
+                assert!(stream.poll(soon()).unwrap());
+                let part = if got.is_empty() { Part::Head } else { Part::Rest };
+                assert_eq!(stream.part(), part);
+                assert!(part == Part::Rest || stream.event().len() >= 19);
+                largest = largest.max(stream.event().len());
+                got.extend_from_slice(stream.event());
+            }
+            assert!(got == payload[1..], "{len}");
+            assert!(largest <= 256 << 10, "{largest} at once of {len}");
+            assert!(stream.poll(soon()).unwrap());
+            assert_eq!((stream.part(), stream.event()), (Part::Whole, &behind[1..]));
+            drop(writer.join().unwrap().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_deadline_ends_the_wait_inside_an_event_and_bytes_show_that_it_goes_on() {
+        let (mut stream, mut server) = stream();
+        for kind in [40, 30] {
+            let mut wire = Vec::new();
+            frame(&event(kind, 1000), if kind == 40 { 0 } else { 1 }, &mut wire);
+            let mut parts = wire.chunks(300);
+            server.write_all(parts.next().unwrap()).unwrap();
+            let at_once = stream.poll(Instant::now() + Duration::from_millis(50)).unwrap();
+            assert_eq!(at_once, kind == 40);
+            let before = stream.received();
+            assert!(!stream.poll(Instant::now() + Duration::from_millis(5)).unwrap());
+            assert_eq!(stream.received(), before);
+            server.write_all(parts.next().unwrap()).unwrap();
+            while stream.poll(Instant::now() + Duration::from_millis(50)).unwrap() {}
+            assert_eq!(stream.received(), before + 300);
+            parts.for_each(|part| server.write_all(part).unwrap());
+            let mut end = 0;
+            while stream.poll(Instant::now() + Duration::from_millis(50)).unwrap() {
+                end += stream.event().len();
+            }
+            assert!(end > 0);
+        }
+        drop(server);
+        assert!(matches!(stream.poll(soon()), Err(MysqlError::Closed)));
+    }
+}

@@ -554,13 +554,13 @@ mod tests {
     use std::io::Write;
     use std::path::Path;
 
-    const BEGIN: &[u8] = b"BEGIN";
+    pub(super) const BEGIN: &[u8] = b"BEGIN";
 
     /// Writes a binlog by hand: MySQL 5.5's layout without checksums and GTIDs.
-    struct Log(Vec<u8>);
+    pub(super) struct Log(pub(super) Vec<u8>);
 
     impl Log {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             let mut log = Self(b"\xfebin".to_vec());
             let mut body = vec![4, 0];
             body.extend_from_slice(b"5.5.1");
@@ -575,7 +575,7 @@ mod tests {
             log
         }
 
-        fn event(&mut self, kind: u8, body: &[u8]) -> &mut Self {
+        pub(super) fn event(&mut self, kind: u8, body: &[u8]) -> &mut Self {
             let length = (19 + body.len()) as u32;
             let end = self.0.len() as u32 + length;
             self.0.extend_from_slice(&1_600_000_000u32.to_le_bytes());
@@ -588,7 +588,7 @@ mod tests {
             self
         }
 
-        fn query(&mut self, statement: &[u8]) -> &mut Self {
+        pub(super) fn query(&mut self, statement: &[u8]) -> &mut Self {
             let mut body = vec![0; 13];
             body.push(0);
             body.extend_from_slice(statement);
@@ -596,18 +596,18 @@ mod tests {
         }
 
         /// `d`.`t` (a INT) gets a row.
-        fn row(&mut self, value: i32) -> &mut Self {
+        pub(super) fn row(&mut self, value: i32) -> &mut Self {
             self.event(19, b"\x09\0\0\0\0\0\x01\0\x01d\0\x01t\0\x01\x03\0\0");
             let mut body = b"\x09\0\0\0\0\0\x01\0\x01\xff\xfe".to_vec();
             body.extend_from_slice(&value.to_le_bytes());
             self.event(23, &body)
         }
 
-        fn commit(&mut self) -> &mut Self {
+        pub(super) fn commit(&mut self) -> &mut Self {
             self.event(16, &[0; 8])
         }
 
-        fn write(&self, folder: &Path, name: &str) {
+        pub(super) fn write(&self, folder: &Path, name: &str) {
             std::fs::write(folder.join(name), &self.0).unwrap();
             let index = folder.join("binlog.index");
             let mut index = OpenOptions::new().create(true).append(true).open(index).unwrap();
@@ -615,7 +615,7 @@ mod tests {
         }
     }
 
-    fn settings(path: &Path, follow: bool) -> Settings {
+    pub(super) fn settings(path: &Path, follow: bool) -> Settings {
         let files = FilesSettings { path: path.to_owned(), follow, identity: None };
         Settings {
             origin: Origin::Files { files, names: None },
@@ -627,7 +627,7 @@ mod tests {
     }
 
     /// The steps until there is nothing more: `b`egin, `r`ows, `c`ommit, `a`bandoned, `s`tatement.
-    fn story(source: &mut Source) -> String {
+    pub(super) fn story(source: &mut Source) -> String {
         let mut story = String::new();
         loop {
             let deadline = Instant::now() + Duration::from_millis(30);
@@ -643,7 +643,10 @@ mod tests {
         }
     }
 
-    fn open(settings: Settings, resume: Option<Checkpoint>) -> Result<Source, SourceError> {
+    pub(super) fn open(
+        settings: Settings,
+        resume: Option<Checkpoint>,
+    ) -> Result<Source, SourceError> {
         Source::open(settings, resume, Stopper::default())
     }
 
@@ -782,3 +785,6 @@ mod tests {
         assert!(matches!(source.next(later), Err(SourceError::Stopped)));
     }
 }
+
+#[cfg(test)]
+mod payload_tests;
