@@ -22,7 +22,7 @@ fn after(pipeline: &mut Pipeline, table: &str, mark: &str) -> Json {
     let of_table = |change: &Json| {
         change.at("source").and_then(|source| source.at("table")?.text()) == Some(table)
     };
-    let last = changes.filter(of_table).last().unwrap_or_else(|| panic!("no row of {table}"));
+    let last = changes.rev().find(of_table).unwrap_or_else(|| panic!("no row of {table}"));
     last.at("after").expect("a change has an after image").clone()
 }
 
