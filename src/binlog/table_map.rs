@@ -84,8 +84,8 @@ impl<'a> TableMap<'a> {
 
     /// Builds the schema record.
     ///
-    /// Names are `@1`, `@2`, … if the log has none. Members of ENUM and SET are taken as they are
-    /// if they are UTF-8, and as [`label_bytes`] says otherwise. Fails on types that are not known
+    /// Names are `@1`, `@2`, … if the log has none. Members of ENUM and SET, which the log has in the
+    /// column's character set, are as [`label_text`] says. Fails on types that are not known
     /// and on optional fields that do not fit the columns.
     pub fn to_table(&self) -> Result<Table, DecodeError> {
         let mut table = Table {
@@ -106,6 +106,9 @@ impl<'a> TableMap<'a> {
         }
         for column in &mut table.columns {
             column.collation = column.collation.map(|id| collation_id(self.flavor, id));
+            for label in &mut column.labels {
+                *label = label_text(label_bytes(label).as_ref(), column.collation);
+            }
         }
         if table.names == Names::Unknown {
             for (index, column) in table.columns.iter_mut().enumerate() {
@@ -434,17 +437,23 @@ fn apply_labels(
         }
         column.labels.clear();
         for _ in 0..count {
-            column.labels.push(label_text(reader.lenenc_bytes("table map: member")?));
+            // The character sets may still follow.
+            column.labels.push(label_text(reader.lenenc_bytes("table map: member")?, None));
         }
     }
     Ok(())
 }
 
-/// An ENUM's or SET's member in the column's character set → text that loses nothing: itself if
-/// it is UTF-8, else a NUL and its bytes in hexadecimal. See [`label_bytes`].
-pub fn label_text(bytes: &[u8]) -> String {
+/// An ENUM's or SET's member in the column's character set → text that loses nothing: itself where it is
+/// the same in UTF-8, else a NUL and its bytes in hexadecimal. See [`label_bytes`].
+pub fn label_text(bytes: &[u8], collation: Option<u16>) -> String {
+    let same = match collation.map(likeness) {
+        None | Some(Likeness::Utf8) => true,
+        Some(Likeness::Ascii) => bytes.is_ascii(),
+        Some(Likeness::None) => false,
+    };
     match std::str::from_utf8(bytes) {
-        Ok(text) if !text.starts_with('\0') => text.to_owned(),
+        Ok(text) if same && !text.starts_with('\0') => text.to_owned(),
         _ => {
             let mut text = String::with_capacity(1 + 2 * bytes.len());
             text.push('\0');
@@ -455,6 +464,30 @@ pub fn label_text(bytes: &[u8]) -> String {
             }
             text
         }
+    }
+}
+
+/// How much of a character set means the same in UTF-8.
+enum Likeness {
+    Utf8,
+    Ascii,
+    None,
+}
+
+/// By information_schema.collations of MySQL 9.7 and MariaDB 11.8. What is not known is like nothing.
+fn likeness(collation: u16) -> Likeness {
+    // MariaDB's NOPAD collations are their originals plus 1024.
+    match if (1025..2048).contains(&collation) { collation - 1024 } else { collation } {
+        33 | 45 | 46 | 76 | 83 | 192..=215 | 223..=247 | 255..=323 | 576..=579 | 608..=611 => {
+            Likeness::Utf8
+        }
+        2048..=2559 => Likeness::Utf8,
+        // utf16, utf16le, utf32, ucs2, and swe7 with letters in the place of brackets.
+        35 | 54..=56 | 60..=62 | 90 | 101..=183 | 640..=738 | 2560..=3583 | 10 | 82 => {
+            Likeness::None
+        }
+        1..=254 => Likeness::Ascii,
+        _ => Likeness::None,
     }
 }
 
@@ -587,8 +620,21 @@ mod tests {
     fn every_label_survives() {
         for bytes in [&b""[..], b"plain", "ä".as_bytes(), &[0xe4], &[0, b'a'], &[0, b'a', 0, b'b']]
         {
-            assert_eq!(&*label_bytes(&label_text(bytes)), bytes);
+            for collation in [None, Some(255), Some(8), Some(35), Some(1024 + 35), Some(60_000)] {
+                assert_eq!(&*label_bytes(&label_text(bytes, collation)), bytes);
+            }
         }
+    }
+
+    #[test]
+    fn a_label_that_only_looks_like_utf8_is_not_taken_for_it() {
+        let text = |bytes: &[u8], collation| label_text(bytes, Some(collation));
+        assert_eq!(text("é".as_bytes(), 255), "é");
+        assert_eq!(text("é".as_bytes(), 8), "\0c3a9", "two letters in latin1");
+        assert_eq!(text(b"e", 8), "e");
+        assert_eq!(text(b"N-", 35), "\04e2d", "one letter in ucs2");
+        assert_eq!(text(b"N-", 1024 + 35), "\04e2d");
+        assert_eq!(text(b"[", 10), "\05b", "a letter in swe7");
     }
 
     #[test]

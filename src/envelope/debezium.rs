@@ -315,8 +315,8 @@ impl Debezium {
                 out.extend_from_slice(b"{\"wkb\":");
                 base64(wkb, out);
                 match srid {
-                    0 => out.extend_from_slice(b",\"srid\":null}"),
-                    srid => push(out, format_args!(",\"srid\":{srid}}}")),
+                    None | Some(0) => out.extend_from_slice(b",\"srid\":null}"),
+                    Some(srid) => push(out, format_args!(",\"srid\":{srid}}}")),
                 }
             }
             Value::Vector(bytes) => self.vector(bytes, out)?,

@@ -119,8 +119,8 @@ pub enum Value<'a> {
     Json(Json<'a>),
     /// GEOMETRY and its subtypes.
     Geometry {
-        /// The spatial reference system.
-        srid: u32,
+        /// The spatial reference system; `None` for the empty value that MariaDB stores where there is none.
+        srid: Option<u32>,
         /// Well-known binary.
         wkb: &'a [u8],
     },
@@ -274,7 +274,8 @@ pub fn decode<'a>(column: &'a Column, bytes: &'a [u8]) -> Result<Value<'a>, Valu
         }
         Kind::Json => Ok(Value::Json(Json::Binary(bytes))),
         Kind::Geometry => match bytes.split_first_chunk::<4>() {
-            Some((srid, wkb)) => Ok(Value::Geometry { srid: u32::from_le_bytes(*srid), wkb }),
+            Some((srid, wkb)) => Ok(Value::Geometry { srid: Some(u32::from_le_bytes(*srid)), wkb }),
+            None if bytes.is_empty() => Ok(Value::Geometry { srid: None, wkb: bytes }),
             None => Err(fail("GEOMETRY: shorter than its SRID")),
         },
         Kind::Vector => vector(bytes).ok_or(fail("VECTOR: not a multiple of 4 bytes")),
@@ -479,26 +480,176 @@ mod tests {
     }
 
     #[test]
-    fn no_type_panics_on_any_length_or_metadata() {
+    fn numbers_of_every_width_reach_to_their_ends() {
+        let text = |kind, unsigned, bytes: &[u8]| {
+            let column = Column { unsigned, ..column(kind, 0) };
+            let mut out = Vec::new();
+            render_text(&decode(&column, bytes).unwrap(), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        for (kind, bytes) in [
+            (Kind::Tiny, 1),
+            (Kind::Short, 2),
+            (Kind::Int24, 3),
+            (Kind::Long, 4),
+            (Kind::LongLong, 8),
+        ] {
+            let bits = 8 * u32::try_from(bytes).unwrap();
+            let top = 1_i128 << (bits - 1);
+            let raw = |number: i128| number.to_le_bytes()[..bytes].to_vec();
+            for number in [-top, -1, 0, 1, top - 1] {
+                assert_eq!(text(kind, Some(false), &raw(number)), number.to_string());
+            }
+            for number in [0, top - 1, top, 2 * top - 1] {
+                assert_eq!(text(kind, Some(true), &raw(number)), number.to_string());
+            }
+            assert!(decode(&column(kind, 0), &raw(0)[1..]).is_err());
+            assert!(decode(&column(kind, 0), &[0; 9]).is_err());
+        }
+    }
+
+    #[test]
+    fn bits_and_years_read_as_select_prints_them() {
+        let text = |kind, meta, bytes: &[u8]| {
+            let mut out = Vec::new();
+            render_text(&decode(&column(kind, meta), bytes).unwrap(), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(Kind::Bit, 1, &[1]), "1");
+        assert_eq!(text(Kind::Bit, 0x0101, &[1, 0xFF]), "511");
+        assert_eq!(text(Kind::Bit, 0x0800, &[0xFF; 8]), "18446744073709551615");
+        assert!(decode(&column(Kind::Bit, 0x0101), &[1]).is_err());
+        assert_eq!(text(Kind::Year, 4, &[0]), "0000");
+        assert_eq!(text(Kind::Year, 4, &[1]), "1901");
+        assert_eq!(text(Kind::Year, 4, &[255]), "2155");
+        assert!(decode(&column(Kind::Year, 4), &[]).is_err());
+    }
+
+    #[test]
+    fn a_geometry_has_its_srid_or_is_empty() {
+        let column = column(Kind::Geometry, 4);
+        let point = [0xE6, 0x10, 0, 0, 1, 1];
+        let value = Value::Geometry { srid: Some(4326), wkb: &[1, 1] };
+        assert_eq!(decode(&column, &point), Ok(value));
+        assert_eq!(decode(&column, &[]), Ok(Value::Geometry { srid: None, wkb: &[] }));
+        assert!(decode(&column, &[0, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn members_beyond_the_last_are_a_number_never_a_name() {
+        let labels = vec!["a".to_owned(), "b".to_owned()];
+        let text = |kind, meta, bytes: &[u8]| {
+            let column = Column { labels: labels.clone(), ..column(kind, meta) };
+            let mut out = Vec::new();
+            render_text(&decode(&column, bytes).unwrap(), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(Kind::Enum, 1, &[0]), "");
+        assert_eq!(text(Kind::Enum, 1, &[2]), "b");
+        assert_eq!(text(Kind::Enum, 1, &[3]), "3");
+        assert_eq!(text(Kind::Enum, 2, &[0, 1]), "256");
+        assert_eq!(text(Kind::Set, 1, &[3]), "a,b");
+        assert_eq!(text(Kind::Set, 1, &[0]), "");
+        assert_eq!(text(Kind::Set, 1, &[5]), "5");
+        assert_eq!(text(Kind::Set, 8, &[0xFF; 8]), "18446744073709551615");
+    }
+
+    const KINDS: [Kind; 33] = {
         use Kind as K;
-        let numbers =
-            [K::OldDecimal, K::Tiny, K::Short, K::Long, K::Float, K::Double, K::Null, K::LongLong];
-        let times =
-            [K::Int24, K::Date, K::Time, K::DateTime, K::Timestamp, K::Year, K::NewDate, K::Time2];
-        let strings =
-            [K::Varchar, K::Bit, K::Timestamp2, K::DateTime2, K::Blob, K::String, K::Geometry];
-        let others =
-            [K::Vector, K::Json, K::NewDecimal, K::Enum, K::Set, K::VarString, K::BlobCompressed];
-        for kind in numbers.into_iter().chain(times).chain(strings).chain(others) {
-            for meta in [0, 1, 2, 6, 7, 0x0102, 0x1E41, 0xFFFF] {
+        [
+            K::OldDecimal,
+            K::Tiny,
+            K::Short,
+            K::Long,
+            K::Float,
+            K::Double,
+            K::Null,
+            K::Timestamp,
+            K::LongLong,
+            K::Int24,
+            K::Date,
+            K::Time,
+            K::DateTime,
+            K::Year,
+            K::NewDate,
+            K::Varchar,
+            K::Bit,
+            K::Timestamp2,
+            K::DateTime2,
+            K::Time2,
+            K::BlobCompressed,
+            K::VarcharCompressed,
+            K::Vector,
+            K::Json,
+            K::NewDecimal,
+            K::Enum,
+            K::Set,
+            K::TinyBlob,
+            K::MediumBlob,
+            K::LongBlob,
+            K::Blob,
+            K::VarString,
+            K::String,
+        ]
+    };
+
+    /// What decoding and rendering give, if anything; never more than the bytes can honestly say.
+    fn check(column: &Column, bytes: &[u8]) {
+        let mut out = Vec::new();
+        if let Ok(value) = decode(column, bytes) {
+            let _ = render_text(&value, &mut out);
+            // BINARY(n) has n bytes whatever the log leaves out; a compressed column may hold a
+            // thousand times its bytes, and two digits are written for each.
+            let stretched = matches!(column.kind, Kind::BlobCompressed | Kind::VarcharCompressed);
+            let limit = bytes.len() * if stretched { 4000 } else { 16 };
+            let padding = 2 * usize::from(column.meta);
+            assert!(out.len() <= limit + padding + 64, "{column:?} {bytes:?}");
+            assert!(String::from_utf8(out).is_ok(), "{column:?} {bytes:?}");
+        }
+    }
+
+    #[test]
+    fn no_type_panics_on_any_length_or_metadata() {
+        for kind in KINDS.into_iter().chain([Kind::Geometry]) {
+            for meta in [0, 1, 2, 6, 7, 0xFF, 0x0102, 0x1E41, 0xFFFF] {
                 for length in 0..24 {
                     for fill in [0, 1, 0x7F, 0x80, 0xFF] {
                         let column = Column { collation: Some(255), ..column(kind, meta) };
-                        if let Ok(value) = decode(&column, &vec![fill; length]) {
-                            let _ = render_text(&value, &mut Vec::new());
-                        }
+                        check(&column, &vec![fill; length]);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn random_bytes_of_every_type_end_in_bounded_text_or_an_error() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let meanings = [
+            Meaning::Plain,
+            Meaning::Json,
+            Meaning::Uuid,
+            Meaning::Inet4,
+            Meaning::Inet6,
+            Meaning::Vector,
+        ];
+        let collations =
+            [None, Some(63), Some(255), Some(8), Some(28), Some(54), Some(60), Some(13)];
+        for kind in KINDS.into_iter().chain([Kind::Geometry, Kind::Json, Kind::Json]) {
+            for _ in 0..500 {
+                let column = Column {
+                    meta: if random.bool() { random.u16(0..10) } else { random.u16(..) },
+                    unsigned: random.choice([None, Some(true), Some(false)]).flatten(),
+                    collation: random.choice(collations).flatten(),
+                    meaning: random.choice(meanings).unwrap_or_default(),
+                    labels: vec!["a".to_owned(), "\0e9".to_owned()],
+                    ..column(kind, 0)
+                };
+                let length = random.usize(0..80);
+                // Small numbers lead further into JSON and its like than large ones.
+                let most = random.choice([3, 16, 128, 255]).unwrap_or(255);
+                let bytes: Vec<u8> = (0..length).map(|_| random.u8(..=most)).collect();
+                check(&column, &bytes);
             }
         }
     }
