@@ -9,12 +9,13 @@
 //! `held::MEMORY_MAX` and beyond that in a file without a name, and are cut back at ROLLBACK TO
 //! SAVEPOINT. Of a damaged file all transactions before the damage come out, then the error.
 
+pub mod check;
 mod held;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
-use std::io::{Read as _, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -153,7 +154,8 @@ pub fn print(
         Format::Text => Renderer::Text(Text::new()),
     };
     let printer = Printer { renderer, held: Held::default(), line: Vec::new(), out };
-    Scan::new(file, &options.source, Some(printer)).run(file)
+    let scan = Scan::new(file, &options.source, Some(printer));
+    scan.run(|| File::open(file))
 }
 
 /// Counts what is in a file. The rows are split, but their values are not read.
@@ -161,7 +163,7 @@ pub fn print(
 /// # Errors
 /// When the file cannot be read to its end; the failure has the numbers up to there.
 pub fn stats(file: &Path) -> Result<Summary, DecodeFailure> {
-    Scan::<std::io::Sink>::new(file, "", None).run(file)
+    Scan::<std::io::Sink>::new(file, "", None).run(|| File::open(file))
 }
 
 impl Summary {
@@ -207,9 +209,12 @@ impl<'o, W: Write> Scan<'o, W> {
         Self { summary, source, printer, decoder, begin, levels }
     }
 
-    fn run(mut self, path: &Path) -> Result<Summary, DecodeFailure> {
+    fn run<R: Read>(
+        mut self,
+        open: impl FnOnce() -> std::io::Result<R>,
+    ) -> Result<Summary, DecodeFailure> {
         let mut at = At { offset: 0, event: None };
-        let result = self.read(path, &mut at);
+        let result = open().map_err(Cause::Read).and_then(|input| self.read(input, &mut at));
         if let Some(printer) = &mut self.printer {
             if let Renderer::Debezium(debezium) = &printer.renderer {
                 self.summary.undecoded = debezium.undecoded();
@@ -232,8 +237,7 @@ impl<'o, W: Write> Scan<'o, W> {
     }
 
     /// Reads all; says whether the file is whole.
-    fn read(&mut self, path: &Path, at: &mut At) -> Result<bool, Cause> {
-        let mut file = File::open(path).map_err(Cause::Read)?;
+    fn read(&mut self, mut file: impl Read, at: &mut At) -> Result<bool, Cause> {
         let mut framer = Framer::new();
         let mut assembler = Assembler::new();
         let mut buffer = vec![0; READ_BYTES];

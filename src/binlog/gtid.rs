@@ -5,7 +5,7 @@
 
 use super::header::Header;
 use super::reader::{DecodeError, Reader, Reason};
-use crate::position::{Gtid, GtidSet, Uuid};
+use crate::position::{Gtid, GtidSet, Uuid, is_tag};
 
 /// MySQL's GTID, GTID_TAGGED and ANONYMOUS_GTID.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -319,15 +319,13 @@ fn decode_uuid(reader: &mut Reader<'_>) -> Result<Uuid, DecodeError> {
 
 fn decode_tag<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
     let len = reader.varlen("gtid: tag length")?;
-    if len > TAG_LEN_MAX {
-        return Err(reader.invalid(len, "gtid: tag length"));
+    let tag = reader.bytes(usize::try_from(len).unwrap_or(usize::MAX), "gtid: tag")?;
+    match std::str::from_utf8(tag) {
+        // Anything else would mean something else in the text of a set.
+        Ok(text) if is_tag(tag) => Ok(text),
+        _ => Err(reader.invalid(len, "gtid: tag")),
     }
-    let tag = reader.bytes(len as usize, "gtid: tag")?;
-    std::str::from_utf8(tag).map_err(|_| reader.error("gtid: tag", Reason::NotUtf8))
 }
-
-/// `tag_max_length` of `libs/mysql/gtid`.
-const TAG_LEN_MAX: u64 = 32;
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@
 // Tests index what they made themselves.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod check;
 pub mod decoder;
 pub mod event;
 pub mod format;

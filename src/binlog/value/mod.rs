@@ -17,6 +17,7 @@
 //! [`Cell::Value`]: crate::binlog::rows::Cell::Value
 
 mod charset;
+pub mod check;
 mod compressed;
 mod decimal;
 mod inflate;
