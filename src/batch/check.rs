@@ -288,7 +288,9 @@ impl Round {
         }
         let (schemas, got) = (&self.schemas, &mut self.got);
         let each = |change: &RowChange<'_>| {
-            let Some(Gtid::Mariadb { sequence, .. }) = change.transaction.gtid else { return Ok(()) };
+            let Some(Gtid::Mariadb { sequence, .. }) = change.transaction.gtid else {
+                return Ok(());
+            };
             got.push((sequence, change.operation, owned(change.before), owned(change.after)));
             Ok::<_, BatchError>(())
         };

@@ -234,7 +234,8 @@ pub fn check_gtids(input: &[u8]) {
 pub fn check_log(input: &[u8]) {
     let Some((choice, file)) = input.split_first() else { return };
     let file = if choice & 1 == 0 { reseal(file) } else { file.to_vec() };
-    let (mut framer, mut decoder, mut assembler) = (Framer::new(), Decoder::new(), Assembler::new());
+    let (mut framer, mut decoder, mut assembler) =
+        (Framer::new(), Decoder::new(), Assembler::new());
     let (mut open, mut safe) = (false, 0);
     framer.push(&file);
     while let Ok(Some(frame)) = framer.next() {
@@ -285,7 +286,9 @@ pub fn reseal(file: &[u8]) -> Vec<u8> {
     }
     loop {
         let Some(head) = file.get(at..at + HEADER_LEN) else { return file };
-        let (Some(kind), Some(length)) = (head.get(4).copied(), head.get(9..13)) else { return file };
+        let (Some(kind), Some(length)) = (head.get(4).copied(), head.get(9..13)) else {
+            return file;
+        };
         let length = length.iter().rev().fold(0, |all, byte| all << 8 | usize::from(*byte));
         let description = kind == EventKind::FormatDescription.code();
         let Some(event) = file.get_mut(at..at.saturating_add(length)) else { return file };
