@@ -402,6 +402,25 @@ mod tests {
     const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 
     #[test]
+    fn a_tag_that_would_mean_something_else_is_refused() {
+        const UUID: &str = "a4337a05-e57f-11f1-b554-02fc00000001";
+        for tag in ["a,b", "A", "1a", "a b", "a-b", "é", &"a".repeat(33)] {
+            assert!(format!("{UUID}:{tag}:1").parse::<Gtid>().is_err(), "{tag}");
+            assert!(!is_tag(tag.as_bytes()), "{tag}");
+        }
+        assert!(is_tag(b"_a1") && is_tag(&[b'a'; 32]) && is_tag(b""));
+    }
+
+    #[test]
+    fn many_intervals_in_any_order_are_joined_in_one_go() {
+        let mut text = String::from("a4337a05-e57f-11f1-b554-02fc00000001");
+        (1..200_000_u32).rev().for_each(|number| text.push_str(&format!(":{}", 2 * number)));
+        let set: GtidSet = text.parse().unwrap();
+        let intervals = set.mysql.values().next().unwrap();
+        assert_eq!((intervals.len(), intervals[0]), (199_999, (2, 3)));
+    }
+
+    #[test]
     fn file_numbers_compare_as_numbers() {
         assert_eq!(file_order("b.999999", "b.1000000"), Ordering::Less);
         assert_eq!(file_order("b.000002", "b.000002"), Ordering::Equal);

@@ -345,6 +345,20 @@ mod tests {
         726564 08 08 0a 0c 0c 7fded5c9bcc46006 10 2104 12 83120b";
 
     #[test]
+    fn a_tag_with_a_comma_is_refused() {
+        let set = |tag: &[u8; 3]| {
+            let mut body = (1_u64 | 1 << 8 | 1 << 56).to_le_bytes().to_vec();
+            body.extend([7; 16]);
+            body.push(6);
+            body.extend(tag);
+            body.extend([1_u64, 1, 5].map(u64::to_le_bytes).concat());
+            decode_set(&mut Reader::new(&body))
+        };
+        assert!(set(b"a_1").is_ok());
+        assert!(matches!(set(b"a,b").unwrap_err().reason, Reason::Invalid { .. }));
+    }
+
+    #[test]
     fn a_tagged_gtid_is_read_field_by_field() {
         let bytes = bytes(TAGGED);
         let event = decode_tagged(&mut Reader::new(&bytes)).unwrap();

@@ -57,12 +57,7 @@ pub const ENTRIES: &[Entry] = &[
     entry("versions", binlog::check::check_versions, 256, 8 * KIB),
 ];
 
-const fn entry(
-    name: &'static str,
-    check: fn(&[u8]),
-    per_byte: usize,
-    beside: usize,
-) -> Entry {
+const fn entry(name: &'static str, check: fn(&[u8]), per_byte: usize, beside: usize) -> Entry {
     Entry { name, check, per_byte, beside }
 }
 
@@ -71,6 +66,7 @@ const TIME_MAX: Duration = Duration::from_secs(5);
 
 impl Entry {
     /// The entry of this name.
+    #[allow(dead_code, reason = "the fuzz targets ask for it")]
     pub fn named(name: &str) -> &'static Self {
         let found = ENTRIES.iter().find(|entry| entry.name == name);
         found.unwrap_or_else(|| panic!("{name} is not in the table of entries"))

@@ -3,21 +3,35 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../differential/generated.rs"]
+#[allow(unreachable_pub)]
+mod generated;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod logs;
+#[path = "../differential/script.rs"]
+#[allow(unreachable_pub)]
+mod script;
 mod seeds;
 
 fn main() {
     let mut arguments = std::env::args_os().skip(1);
     let into = arguments.next().expect("seeds FOLDER [LOG…]");
-    let mut all = seeds::own();
-    for log in arguments {
-        let file = fs::read(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
-        all.extend(seeds::of_log(&file));
+    let read = |log: std::ffi::OsString| {
+        fs::read(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()))
+    };
+    let mut logs: Vec<_> = arguments.map(read).collect();
+    if logs.is_empty() {
+        logs = logs::make();
     }
+    let mut all = seeds::own();
+    all.extend(logs.iter().flat_map(|log| seeds::of_log(log)));
     for (name, seed) in &all {
         let folder = Path::new(&into).join(name);
         fs::create_dir_all(&folder).expect("a folder for seeds");
-        let hash = crc32fast::hash(seed);
-        fs::write(folder.join(format!("seed-{hash:08x}-{}", seed.len())), seed).expect("a seed");
+        // Equal seeds have equal names.
+        let name = format!("{:08x}-{}", crc32fast::hash(seed), seed.len());
+        fs::write(folder.join(name), seed).expect("a seed can be written");
     }
-    println!("{} seeds in {}", all.len(), Path::new(&into).display());
+    println!("{} logs, {} seeds in {}", logs.len(), all.len(), Path::new(&into).display());
 }

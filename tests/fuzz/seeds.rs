@@ -18,7 +18,7 @@ pub(crate) type Seed = (&'static str, Vec<u8>);
 /// Larger inputs slow a fuzzer down more than they teach it.
 const SEED_BYTES_MAX: usize = 4096;
 /// A log's first events are like its later ones.
-const LOG_BYTES_MAX: usize = 32 << 10;
+const LOG_BYTES_MAX: usize = 6 << 10;
 
 /// What a log gives. Events that cannot be decoded are seeds too; what cannot be framed ends it.
 pub(crate) fn of_log(file: &[u8]) -> Vec<Seed> {
@@ -138,10 +138,8 @@ pub(crate) fn own() -> Vec<Seed> {
 }
 
 fn batches(seeds: &mut Vec<Seed>) {
-    let columns = [Kind::Long, Kind::Varchar, Kind::Double].map(|kind| Column {
-        kind,
-        ..Column::default()
-    });
+    let columns =
+        [Kind::Long, Kind::Varchar, Kind::Double].map(|kind| Column { kind, ..Column::default() });
     let table = Arc::new(Table { columns: columns.to_vec(), ..Table::default() });
     for level in [0, 1] {
         let mut builder = Builder::new(Settings { level });
@@ -158,7 +156,8 @@ fn batches(seeds: &mut Vec<Seed>) {
         }
         let sealed = builder.seal(|_| false).expect("a batch").expect("not empty");
         let plain = (1_u32 << 20).to_le_bytes();
-        let head: &[u8] = if level == 0 { &[6, 9, 0] } else { &[7, 9, 0, plain[0], plain[1], plain[2]] };
+        let head: &[u8] =
+            if level == 0 { &[6, 9, 0] } else { &[7, 9, 0, plain[0], plain[1], plain[2]] };
         push(seeds, "body", &[head, &sealed.body]);
         let identity = Identity {
             agent: "edge-17".to_owned(),
@@ -237,10 +236,20 @@ fn servers(seeds: &mut Vec<Seed>) {
 }
 
 fn texts(seeds: &mut Vec<Seed>) {
-    push(seeds, "config", &[include_bytes!("../../configs/agent.toml")]);
-    push(seeds, "config", &[include_bytes!("../../configs/collector.toml")]);
+    for sample in
+        [include_str!("../../configs/agent.toml"), include_str!("../../configs/collector.toml")]
+    {
+        // The commented defaults are settings, too; what explains them is not.
+        let lines = sample.lines().map(|line| line.strip_prefix('#').unwrap_or(line));
+        let settings: Vec<&str> = lines.filter(|line| !line.starts_with([' ', '#'])).collect();
+        push(seeds, "config", &[settings.join("\n").as_bytes()]);
+    }
     push(seeds, "config", &[b"agent = \"e\"\n[source]\nhost = \"h\"\nuser = \"u\"\n[uplink]\nendpoint = \"quic://c:1\"\n"]);
-    push(seeds, "config", &[b"[collector]\nlisten = \"0.0.0.0:1\"\n[[sink]]\nname = \"a\"\nkind = \"file\"\n"]);
+    push(
+        seeds,
+        "config",
+        &[b"[collector]\nlisten = \"0.0.0.0:1\"\n[[sink]]\nname = \"a\"\nkind = \"file\"\n"],
+    );
     for text in [
         "3e11fa47-71ca-11e1-9e33-c80aa9429562:23",
         "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7,3e11fa47-71ca-11e1-9e33-c80aa9429563:tag:1:3-4",
