@@ -8,9 +8,11 @@ ROWS ?=
 SECONDS ?=
 # How many worlds `make sim` tries; SEED=n replays one.
 SEEDS ?= 1000
+# `make fuzz` ends after so many executions of all targets together; or after SECONDS of each.
+RUNS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim agent collector bench size
+.PHONY: help run test check sim fuzz agent collector bench size
 
 help: ## lists what can be done
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -25,6 +27,9 @@ test: ## fetches the servers that the tests need, then runs all tests (KILLS=500
 
 sim: ## simulates SEEDS=1000 worlds of failing agents, links and collectors, or SEED=n alone
 	SEEDS=$(SEEDS) $(CARGO) test --features collector --test sim -- --nocapture
+
+fuzz: ## fuzzes all that reads bytes from outside: RUNS=10000000 executions in total, or SECONDS=… for each target
+	tests/fuzz/run.sh "$(RUNS)" "$(SECONDS)"
 
 check: ## formatting, lints and documentation, warnings as errors
 	$(CARGO) fmt --check

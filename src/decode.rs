@@ -11,13 +11,14 @@
 //! it, which may lie in a later file: they come out there, with the position, GTID and time of that commit, and
 //! `row` counts on through all of them, so that no two changes share file, position and row. Of a damaged file all transactions before the damage come out, then the error.
 
+pub mod check;
 mod held;
 mod prepared;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
-use std::io::{Read as _, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -179,7 +180,8 @@ pub fn print(
         Format::Text => Renderer::Text(Text::new()),
     };
     let printer = Printer { renderer, held: Held::default(), line: Vec::new(), out };
-    Scan::new(file, options, Some(printer), prepared).run(file)
+    let scan = Scan::new(file, options, Some(printer), prepared);
+    scan.run(|| File::open(file))
 }
 
 /// Counts what is in a file. The rows are split, but their values are not read.
@@ -191,7 +193,8 @@ pub fn stats(
     options: &Options,
     prepared: &mut Prepared,
 ) -> Result<Summary, DecodeFailure> {
-    Scan::<std::io::Sink>::new(file, options, None, prepared).run(file)
+    let scan = Scan::<std::io::Sink>::new(file, options, None, prepared);
+    scan.run(|| File::open(file))
 }
 
 impl Summary {
@@ -259,9 +262,12 @@ impl<'o, W: Write> Scan<'o, W> {
         }
     }
 
-    fn run(mut self, path: &Path) -> Result<Summary, DecodeFailure> {
+    fn run<R: Read>(
+        mut self,
+        open: impl FnOnce() -> std::io::Result<R>,
+    ) -> Result<Summary, DecodeFailure> {
         let mut at = At { offset: 0, event: None };
-        let result = self.read(path, &mut at);
+        let result = open().map_err(Cause::Read).and_then(|input| self.read(input, &mut at));
         self.summary.prepared = self.prepared.len() as u64;
         if let Some(printer) = &mut self.printer {
             if let Renderer::Debezium(debezium) = &printer.renderer {
@@ -286,8 +292,7 @@ impl<'o, W: Write> Scan<'o, W> {
     }
 
     /// Reads all; says whether the file is whole.
-    fn read(&mut self, path: &Path, at: &mut At) -> Result<bool, Cause> {
-        let mut file = File::open(path).map_err(Cause::Read)?;
+    fn read(&mut self, mut file: impl Read, at: &mut At) -> Result<bool, Cause> {
         let mut framer = Framer::new();
         let mut assembler = Assembler::with(self.options.on_statement);
         let mut room = Room::new();

@@ -167,6 +167,9 @@ impl FromStr for Gtid {
         if let Some((uuid, rest)) = text.split_once(':') {
             let (tag, number) = rest.split_once(':').unwrap_or(("", rest));
             let number = number.parse().map_err(|_| WHAT)?;
+            if !is_tag(tag.as_bytes()) {
+                return Err(WHAT);
+            }
             return Ok(Self::Mysql { uuid: uuid.parse()?, tag: tag.to_owned(), number });
         }
         let mut parts = text.split('-');
@@ -235,37 +238,52 @@ impl GtidSet {
             return;
         }
         let all = self.mysql.entry((uuid, tag.to_owned())).or_default();
-        // The usual case: the next number of the newest interval.
-        if let Some(last) = all.last_mut()
-            && last.1 == start
-        {
-            last.1 = end;
-            return;
-        }
-        all.push((start, end));
-        all.sort_unstable();
-        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(all.len());
-        for (start, end) in all.drain(..) {
-            match merged.last_mut() {
-                Some(last) if start <= last.1 => last.1 = last.1.max(end),
-                _ => merged.push((start, end)),
+        match all.last_mut() {
+            // The usual case: the next number of the newest interval.
+            Some(last) if last.1 == start => last.1 = end,
+            Some(last) if start < last.1 => {
+                all.push((start, end));
+                merge(all);
             }
+            _ => all.push((start, end)),
         }
-        *all = merged;
     }
 
     /// Adds everything of another set.
     pub fn extend(&mut self, other: &Self) {
         for ((uuid, tag), intervals) in &other.mysql {
-            for (start, end) in intervals {
-                self.insert_interval(*uuid, tag, *start, *end);
-            }
+            let all = self.mysql.entry((*uuid, tag.clone())).or_default();
+            all.extend(intervals);
+            merge(all);
         }
         for (domain, (server, sequence)) in &other.mariadb {
             self.insert(&Gtid::Mariadb { domain: *domain, server: *server, sequence: *sequence });
         }
     }
 }
+
+/// Sorts intervals and joins those that touch.
+fn merge(all: &mut Vec<(u64, u64)>) {
+    all.sort_unstable();
+    all.dedup_by(|next, last| {
+        let touch = next.0 <= last.1;
+        if touch {
+            last.1 = last.1.max(next.1);
+        }
+        touch
+    });
+}
+
+/// Whether this is the tag of a MySQL GTID, or the empty one: such names need no quotes anywhere.
+pub(crate) fn is_tag(text: &[u8]) -> bool {
+    let letter = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'_';
+    text.len() <= TAG_LEN_MAX
+        && text.first().is_none_or(letter)
+        && text.iter().all(|byte| letter(byte) || byte.is_ascii_digit())
+}
+
+/// `tag_max_length` of `libs/mysql/gtid`.
+const TAG_LEN_MAX: usize = 32;
 
 /// The servers' own text form: `uuid:1-5:7,uuid:tag:1` or `0-1-17,1-1-3`.
 impl fmt::Display for GtidSet {
@@ -306,7 +324,7 @@ impl FromStr for GtidSet {
             let (uuid, mut tag) = (uuid.parse()?, "");
             for item in rest.split(':').map(str::trim) {
                 if !item.starts_with(|c: char| c.is_ascii_digit()) {
-                    tag = item;
+                    tag = Some(item).filter(|tag| is_tag(tag.as_bytes())).ok_or(WHAT)?;
                     continue;
                 }
                 let (start, last) = item.split_once('-').unwrap_or((item, item));
@@ -315,11 +333,32 @@ impl FromStr for GtidSet {
                 if start == 0 || last < start || last == u64::MAX {
                     return Err(WHAT);
                 }
-                set.insert_interval(uuid, tag, start, last + 1);
+                let all = set.mysql.entry((uuid, tag.to_owned())).or_default();
+                all.push((start, last + 1));
             }
         }
+        set.mysql.values_mut().for_each(merge);
         Ok(set)
     }
+}
+
+/// The property that tests and fuzzers share: whatever text is a GTID, a set of them or a UUID survives being
+/// written and read again.
+pub fn check_text(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(uuid) = text.parse::<Uuid>() {
+        assert_eq!(uuid.to_string().parse(), Ok(uuid));
+    }
+    if let Ok(gtid) = text.parse::<Gtid>() {
+        assert_eq!(gtid.to_string().parse(), Ok(gtid), "{text}");
+    }
+    if let Ok(set) = text.parse::<GtidSet>() {
+        assert_eq!(set.to_string().parse(), Ok(set.clone()), "{text}");
+        let mut sum = GtidSet::default();
+        sum.extend(&set);
+        assert_eq!(sum, set, "{text}");
+    }
+    assert_eq!(file_order(text, text), Ordering::Equal);
 }
 
 /// The number of a batch within an agent's epoch: 1, 2, 3, … without gaps. 0 stands before the first.
@@ -361,6 +400,25 @@ mod tests {
     use super::*;
 
     const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    #[test]
+    fn a_tag_that_would_mean_something_else_is_refused() {
+        const UUID: &str = "a4337a05-e57f-11f1-b554-02fc00000001";
+        for tag in ["a,b", "A", "1a", "a b", "a-b", "é", &"a".repeat(33)] {
+            assert!(format!("{UUID}:{tag}:1").parse::<Gtid>().is_err(), "{tag}");
+            assert!(!is_tag(tag.as_bytes()), "{tag}");
+        }
+        assert!(is_tag(b"_a1") && is_tag(&[b'a'; 32]) && is_tag(b""));
+    }
+
+    #[test]
+    fn many_intervals_in_any_order_are_joined_in_one_go() {
+        let mut text = String::from("a4337a05-e57f-11f1-b554-02fc00000001");
+        (1..200_000_u32).rev().for_each(|number| text.push_str(&format!(":{}", 2 * number)));
+        let set: GtidSet = text.parse().unwrap();
+        let intervals = set.mysql.values().next().unwrap();
+        assert_eq!((intervals.len(), intervals[0]), (199_999, (2, 3)));
+    }
 
     #[test]
     fn file_numbers_compare_as_numbers() {

@@ -90,8 +90,7 @@ impl Column {
 
     /// How many values and lists of differences, and of how many bytes, the first `rows` rows have.
     fn prefix(&self, rows: usize) -> (usize, usize) {
-        let has_bytes = |state: &&u8| matches!(**state, VALUE | DIFF);
-        let values = self.states.iter().take(rows).filter(has_bytes).count();
+        let values = self.states.iter().take(rows).filter(|state| has_bytes(**state)).count();
         let bytes = self.lengths.iter().take(values).map(|len| *len as usize).sum();
         (values, bytes)
     }
@@ -249,18 +248,14 @@ fn offset_binary(value: i64) -> u64 {
 /// A column of a decoded batch.
 #[derive(Debug, Default)]
 pub(super) struct Decoded {
-    /// Per row: where its value ends in `bytes`, or a mark.
-    ends: Vec<Slot>,
+    states: Vec<u8>,
+    /// Per row: where its value ends in `bytes`, or where the value before it does.
+    ends: Vec<u32>,
     bytes: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Slot {
-    Null,
-    Same,
-    Value { start: usize, end: usize },
-    Diff { start: usize, end: usize },
-}
+/// What a row takes in memory while its column is decoded: state, end and length.
+const ROW_BYTES: usize = 1 + 4 + 4;
 
 impl Decoded {
     /// Reads what [`Column::encode`] wrote. `budget` is how many more bytes may be allocated.
@@ -269,71 +264,70 @@ impl Decoded {
         rows: usize,
         budget: &mut usize,
     ) -> Result<Self, BatchError> {
-        charge(budget, rows * size_of::<Slot>())?;
-        let mut states = Vec::with_capacity(rows);
-        ints::decode(cursor, rows, |state| states.push(state))?;
-        let has_bytes = |state: &&u64| [VALUE, DIFF].iter().any(|one| u64::from(*one) == **state);
-        let values = states.iter().filter(has_bytes).count();
-        let mut lengths = Vec::with_capacity(values);
-        ints::decode(cursor, values, |len| lengths.push(len))?;
-        let total = lengths
-            .iter()
-            .try_fold(0usize, |sum, len| sum.checked_add(usize::try_from(*len).ok()?))
-            .ok_or(BatchError::TooLarge("column"))?;
-        charge(budget, total)?;
+        charge(budget, rows, ROW_BYTES)?;
+        let (mut states, mut values, mut unknown) = (Vec::with_capacity(rows), 0, None);
+        ints::decode(cursor, rows, |state| {
+            let known = u8::try_from(state).ok().filter(|state| *state <= DIFF);
+            unknown = unknown.or(known.is_none().then_some(state));
+            values += usize::from(known.is_some_and(has_bytes));
+            states.push(known.unwrap_or(NULL));
+        })?;
+        if let Some(state) = unknown {
+            return Err(BatchError::Malformed("column: state", state));
+        }
+        let (mut lengths, mut total) = (Vec::with_capacity(values), Some(0_u32));
+        ints::decode(cursor, values, |len| {
+            let len = u32::try_from(len).unwrap_or(u32::MAX);
+            total = total.and_then(|total| total.checked_add(len));
+            lengths.push(len);
+        })?;
+        let total = total.ok_or(BatchError::TooLarge("column"))? as usize;
+        charge(budget, total, 1)?;
         let bytes = decode_bytes(cursor, &lengths, total)?;
         if bytes.len() != total {
             return Err(BatchError::Malformed("column: bytes", bytes.len() as u64));
         }
-        Ok(Self { ends: slots(&states, &lengths)?, bytes })
+        let (mut lengths, mut end) = (lengths.into_iter(), 0);
+        let ends = states.iter().map(|state| {
+            end += if has_bytes(*state) { lengths.next().unwrap_or(0) } else { 0 };
+            end
+        });
+        Ok(Self { ends: ends.collect(), states, bytes })
     }
 
     /// The row's cell; `before` is what "same" refers to.
     pub(super) fn cell<'a>(&'a self, row: usize, before: Cell<'a>) -> Cell<'a> {
-        match self.ends.get(row) {
-            Some(Slot::Value { start, end }) => {
-                Cell::Value(self.bytes.get(*start..*end).unwrap_or_default())
-            }
-            Some(Slot::Diff { start, end }) => {
-                Cell::JsonDiff(self.bytes.get(*start..*end).unwrap_or_default())
-            }
-            Some(Slot::Same) => before,
-            Some(Slot::Null) | None => Cell::Null,
+        match self.states.get(row).copied() {
+            Some(VALUE) => Cell::Value(self.at(row)),
+            Some(SAME) => before,
+            Some(DIFF) => Cell::JsonDiff(self.at(row)),
+            _ => Cell::Null,
         }
+    }
+
+    fn at(&self, row: usize) -> &[u8] {
+        let end = |row: usize| self.ends.get(row).map_or(0, |end| *end as usize);
+        let start = row.checked_sub(1).map_or(0, end);
+        self.bytes.get(start..end(row)).unwrap_or_default()
     }
 }
 
-fn charge(budget: &mut usize, bytes: usize) -> Result<(), BatchError> {
-    *budget = budget.checked_sub(bytes).ok_or(BatchError::TooLarge("column"))?;
-    Ok(())
+/// Whether a cell of this state has bytes of its own.
+fn has_bytes(state: u8) -> bool {
+    matches!(state, VALUE | DIFF)
 }
 
-fn slots(states: &[u64], lengths: &[u64]) -> Result<Vec<Slot>, BatchError> {
-    let (mut start, mut lengths) = (0, lengths.iter());
-    let mut next = || {
-        let from = start;
-        start += lengths.next().copied().unwrap_or(0) as usize;
-        (from, start)
-    };
-    let slot = |state: &u64| match u8::try_from(*state) {
-        Ok(VALUE) => {
-            let (start, end) = next();
-            Ok(Slot::Value { start, end })
-        }
-        Ok(DIFF) => {
-            let (start, end) = next();
-            Ok(Slot::Diff { start, end })
-        }
-        Ok(NULL) => Ok(Slot::Null),
-        Ok(SAME) => Ok(Slot::Same),
-        _ => Err(BatchError::Malformed("column: state", *state)),
-    };
-    states.iter().map(slot).collect()
+/// Takes `count` times `bytes` from what may still be allocated.
+pub(super) fn charge(budget: &mut usize, count: usize, bytes: usize) -> Result<(), BatchError> {
+    let all = count.checked_mul(bytes);
+    let left = all.and_then(|all| budget.checked_sub(all));
+    *budget = left.ok_or(BatchError::TooLarge("column"))?;
+    Ok(())
 }
 
 fn decode_bytes(
     cursor: &mut Cursor<'_>,
-    lengths: &[u64],
+    lengths: &[u32],
     total: usize,
 ) -> Result<Vec<u8>, BatchError> {
     let width = lengths.first().map_or(0, |len| *len as usize);

@@ -29,6 +29,7 @@ use std::fmt;
 mod ack;
 mod body;
 mod builder;
+pub mod check;
 mod column;
 mod cursor;
 mod group;

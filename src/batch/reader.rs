@@ -10,7 +10,7 @@ use crate::binlog::table::Table;
 use crate::position::Gtid;
 
 use super::body::{Body, EVENT_FIELDS, EventRow, GroupRecord, TransactionRow};
-use super::column::Decoded;
+use super::column::{Decoded, charge};
 use super::cursor::Cursor;
 use super::group::bit;
 use super::{BatchError, Meta, ints};
@@ -31,10 +31,14 @@ impl Default for Limits {
     }
 }
 
-/// What decoding may allocate per byte of the plain body, beside a fixed allowance: packed integers
-/// grow to at most this in any batch that a builder makes.
+/// What decoding may allocate per byte of the plain body, beside a fixed allowance for what packs to next to
+/// nothing: a batch that is sealed at 4 MiB, the largest setting, can hold as many NULLs, or half a million
+/// transactions that differ by one.
 const EXPANSION_MAX: usize = 64;
-const EXPANSION_FREE: usize = 16 << 20;
+const EXPANSION_FREE: usize = 64 << 20;
+
+/// zstd's best: a block of 128 KiB in 4 bytes.
+const ZSTD_RATIO_MAX: usize = 32 << 10;
 
 /// What the columns of no table exceed.
 const COLUMNS_MAX: u32 = 4096;
@@ -133,7 +137,7 @@ impl Batch {
 
     /// Its transactions, in commit order.
     pub fn transactions(&self) -> Result<Vec<Transaction>, BatchError> {
-        let rows = self.transaction_rows()?;
+        let rows = self.transaction_rows(&mut self.budget.clone())?;
         rows.iter().map(|row| self.transaction(row)).collect()
     }
 
@@ -146,9 +150,13 @@ impl Batch {
         schema: impl Fn(u64) -> Option<Arc<Table>>,
         mut each: impl FnMut(&RowChange<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let transaction_rows = self.transaction_rows()?;
-        let mut events = self.event_rows()?.into_iter();
         let mut budget = self.budget;
+        let transaction_rows = self.transaction_rows(&mut budget)?;
+        let mut events = self.event_rows(&mut budget)?.into_iter();
+        let rows = self.body.groups.iter().map(|group| u64::from(group.rows));
+        if rows.sum::<u64>() > u64::from(self.rows_max) {
+            return Err(BatchError::TooLarge("rows").into());
+        }
         let groups: Vec<Group> = self
             .body
             .groups
@@ -197,14 +205,16 @@ impl Batch {
         Ok(())
     }
 
-    fn transaction_rows(&self) -> Result<Vec<TransactionRow>, BatchError> {
+    fn transaction_rows(&self, budget: &mut usize) -> Result<Vec<TransactionRow>, BatchError> {
         self.bounded(self.body.transactions)?;
+        charge(budget, self.body.transactions as usize, size_of::<TransactionRow>())?;
         let rows = table(&self.body.transaction_columns, self.body.transactions as usize)?;
         Ok(rows.into_iter().map(TransactionRow::from_fields).collect())
     }
 
-    fn event_rows(&self) -> Result<Vec<EventRow>, BatchError> {
+    fn event_rows(&self, budget: &mut usize) -> Result<Vec<EventRow>, BatchError> {
         self.bounded(self.body.events)?;
+        charge(budget, self.body.events as usize, size_of::<EventRow>())?;
         let rows = table::<EVENT_FIELDS>(&self.body.event_columns, self.body.events as usize)?;
         Ok(rows.into_iter().map(EventRow::from_fields).collect())
     }
@@ -244,6 +254,9 @@ impl Batch {
 /// Decompresses to at most `len` bytes, whatever the frame says of itself.
 fn unpack(body: &[u8], len: usize) -> Result<Vec<u8>, BatchError> {
     // The capacity is what the caller's limit allows; a lying length costs one allocation at most.
+    if len > body.len().saturating_mul(ZSTD_RATIO_MAX) {
+        return Err(BatchError::TooLarge("plain length"));
+    }
     let mut plain = Vec::with_capacity(len);
     CONTEXT
         .with_borrow_mut(|context| context.decompress_to_buffer(body, &mut plain))
@@ -276,17 +289,43 @@ fn table<const N: usize>(columns: &[u8], count: usize) -> Result<Vec<[u64; N]>, 
 }
 
 /// A group's rows, decoded.
-struct Group {
+struct Group<'b> {
     table: Arc<Table>,
     operation: Operation,
     rows: usize,
-    before: Vec<Option<Decoded>>,
-    after: Vec<Option<Decoded>>,
+    before: Image<'b>,
+    after: Image<'b>,
 }
 
-impl Group {
+/// The columns of an image: those that it has, in their order, and which these are.
+struct Image<'b> {
+    bits: &'b [u8],
+    columns: Vec<Decoded>,
+}
+
+impl<'b> Image<'b> {
+    /// The cells of a row; none if there is no image. `before` is what "same" refers to.
+    fn cells<'a>(
+        &'a self,
+        row: usize,
+        count: usize,
+        before: &[Cell<'a>],
+        cells: &mut Vec<Cell<'a>>,
+    ) {
+        let mut columns = self.columns.iter();
+        let count = if self.bits.is_empty() { 0 } else { count };
+        cells.clear();
+        cells.extend((0..count).map(|index| {
+            let column = bit(self.bits, index).then(|| columns.next()).flatten();
+            let before = before.get(index).copied().unwrap_or_default();
+            column.map_or(Cell::Absent, |column| column.cell(row, before))
+        }));
+    }
+}
+
+impl<'b> Group<'b> {
     fn decode(
-        record: &GroupRecord,
+        record: &'b GroupRecord,
         tables: &[u64],
         schema: &impl Fn(u64) -> Option<Arc<Table>>,
         budget: &mut usize,
@@ -305,12 +344,10 @@ impl Group {
             other => return Err(BatchError::Malformed("group: operation", u64::from(other))),
         };
         let (mut cursor, rows) = (Cursor::new(&record.data), record.rows as usize);
-        let mut image = |bits: &[u8]| match bits {
-            [] => Ok(Vec::new()),
-            bits => (0..columns)
-                .map(|index| bit(bits, index).then(|| Decoded::decode(&mut cursor, rows, budget)))
-                .map(Option::transpose)
-                .collect(),
+        let mut image = |bits: &'b [u8]| {
+            let present = (0..columns).filter(|index| bit(bits, *index));
+            let columns = present.map(|_| Decoded::decode(&mut cursor, rows, budget));
+            Ok::<_, BatchError>(Image { bits, columns: columns.collect::<Result<_, _>>()? })
         };
         let (before, after) = (image(&record.before)?, image(&record.after)?);
         match cursor.left() {
@@ -320,15 +357,8 @@ impl Group {
     }
 
     fn cells<'a>(&'a self, row: usize, before: &mut Vec<Cell<'a>>, after: &mut Vec<Cell<'a>>) {
-        before.clear();
-        before.extend(self.before.iter().map(|column| match column {
-            Some(column) => column.cell(row, Cell::Absent),
-            None => Cell::Absent,
-        }));
-        after.clear();
-        after.extend(self.after.iter().enumerate().map(|(index, column)| match column {
-            Some(column) => column.cell(row, before.get(index).copied().unwrap_or_default()),
-            None => Cell::Absent,
-        }));
+        let count = self.table.columns.len();
+        self.before.cells(row, count, &[], before);
+        self.after.cells(row, count, before, after);
     }
 }

@@ -266,6 +266,59 @@ fn a_damaged_body_never_panics_and_never_allocates_beyond_the_limit() {
 }
 
 #[test]
+fn a_large_batch_of_what_packs_to_nothing_is_no_bomb() {
+    // Sealed at 4 MiB, the largest setting: a wide table with next to nothing in it.
+    let columns = vec![Column { kind: Kind::Long, ..Column::default() }; 1000];
+    let table = Arc::new(Table { columns, ..Table::default() });
+    let mut builder = Builder::new(Settings { level: 1 });
+    builder.begin(Begin::default());
+    builder.event(&table, Operation::Insert, 4, 0);
+    let row = vec![Cell::Null; 1000];
+    while builder.bytes() < 4 << 20 {
+        builder.row(&[], &row);
+    }
+    builder.commit(Commit::default());
+    let sealed = builder.seal(|_| false).unwrap().unwrap();
+    let meta = Meta::decode(&sealed.meta).unwrap();
+    let batch = Batch::open(&meta, &sealed.body, Limits::default()).unwrap();
+    let mut rows = 0;
+    let each = |change: &RowChange<'_>| {
+        assert_eq!(change.after, row);
+        rows += 1;
+        Ok::<_, BatchError>(())
+    };
+    batch.replay(0, |_| Some(Arc::clone(&table)), each).unwrap();
+    assert_eq!(rows, sealed.rows);
+}
+
+#[test]
+fn a_group_has_no_more_rows_than_the_batch() {
+    let body = body::Body {
+        tables: vec![7],
+        groups: vec![body::GroupRecord { rows: u32::MAX, ..Default::default() }],
+        ..Default::default()
+    };
+    let plain = postcard::to_allocvec(&body).unwrap();
+    let meta = Meta {
+        rows: 1000,
+        plain_len: plain.len() as u32,
+        plain_crc: crc32c::crc32c(&plain),
+        ..Meta::default()
+    };
+    let batch = Batch::open(&meta, &plain, Limits::default()).unwrap();
+    let table = Arc::new(Table::default());
+    let replayed = batch.replay(0, |_| Some(Arc::clone(&table)), |_| Ok::<_, BatchError>(()));
+    assert_eq!(replayed, Err(BatchError::TooLarge("rows")));
+}
+
+#[test]
+fn a_length_that_no_frame_can_hold_is_refused_before_it_is_allocated() {
+    let meta = Meta { codec: 1, plain_len: 1 << 30, ..Meta::default() };
+    let error = Batch::open(&meta, &[0; 20], Limits::default()).unwrap_err();
+    assert_eq!(error, BatchError::TooLarge("plain length"));
+}
+
+#[test]
 fn leading_transactions_can_be_skipped() {
     let (sealed, table) = sample();
     let meta = Meta::decode(&sealed.meta).unwrap();

@@ -5,7 +5,7 @@
 
 use super::header::Header;
 use super::reader::{DecodeError, Reader, Reason};
-use crate::position::{Gtid, GtidSet, Uuid};
+use crate::position::{Gtid, GtidSet, Uuid, is_tag};
 
 /// MySQL's GTID, GTID_TAGGED and ANONYMOUS_GTID.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -328,15 +328,13 @@ fn decode_uuid(reader: &mut Reader<'_>) -> Result<Uuid, DecodeError> {
 
 fn decode_tag<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
     let len = reader.varlen("gtid: tag length")?;
-    if len > TAG_LEN_MAX {
-        return Err(reader.invalid(len, "gtid: tag length"));
+    let tag = reader.bytes(usize::try_from(len).unwrap_or(usize::MAX), "gtid: tag")?;
+    match std::str::from_utf8(tag) {
+        // Anything else would mean something else in the text of a set.
+        Ok(text) if is_tag(tag) => Ok(text),
+        _ => Err(reader.invalid(len, "gtid: tag")),
     }
-    let tag = reader.bytes(len as usize, "gtid: tag")?;
-    std::str::from_utf8(tag).map_err(|_| reader.error("gtid: tag", Reason::NotUtf8))
 }
-
-/// `tag_max_length` of `libs/mysql/gtid`.
-const TAG_LEN_MAX: u64 = 32;
 
 #[cfg(test)]
 mod tests {
@@ -354,6 +352,20 @@ mod tests {
     /// Fields 0 to 9: flags, uuid, number 1, tag "red", clock 2 and 3, commit time, length, version.
     const TAGGED: &str = "02 6c 00 00 00 02 910266f40a9503fe22c503d502a804f10300000002 04 04 06 06
         726564 08 08 0a 0c 0c 7fded5c9bcc46006 10 2104 12 83120b";
+
+    #[test]
+    fn a_tag_with_a_comma_is_refused() {
+        let set = |tag: &[u8; 3]| {
+            let mut body = (1_u64 | 1 << 8 | 1 << 56).to_le_bytes().to_vec();
+            body.extend([7; 16]);
+            body.push(6);
+            body.extend(tag);
+            body.extend([1_u64, 1, 5].map(u64::to_le_bytes).concat());
+            decode_set(&mut Reader::new(&body))
+        };
+        assert!(set(b"a_1").is_ok());
+        assert!(matches!(set(b"a,b").unwrap_err().reason, Reason::Invalid { .. }));
+    }
 
     #[test]
     fn a_tagged_gtid_is_read_field_by_field() {

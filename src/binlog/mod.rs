@@ -15,6 +15,7 @@
 // Tests index what they made themselves.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod check;
 pub mod compressed;
 pub mod decoder;
 pub mod event;

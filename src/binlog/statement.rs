@@ -48,6 +48,9 @@ impl Verb {
     /// Tells it by the statement's first words.
     pub fn of(statement: &[u8]) -> Self {
         let mut tokens = Tokens { rest: statement, after_dot: false };
+        while let Some(inner) = behind_set_statement(tokens.clone()) {
+            tokens = inner;
+        }
         let Some(first) = tokens.next() else { return Self::Other };
         let Token::Word(first) = first else {
             // `(SELECT …)` and whatever else begins so.
@@ -232,17 +235,19 @@ fn unescape(quoted: &[u8]) -> Vec<u8> {
     out
 }
 
-/// SET STATEMENT … FOR statement is that statement; all else sets variables.
+/// SET STATEMENT … FOR statement is that statement, which may begin in the same way: this is what follows.
+fn behind_set_statement(mut tokens: Tokens<'_>) -> Option<Tokens<'_>> {
+    let starts = ["SET", "STATEMENT"].iter().all(|word| tokens.next().is_some_and(|t| t.is(word)));
+    (starts && tokens.any(|token| token.is("FOR")))
+        .then_some(Tokens { rest: tokens.rest, after_dot: false })
+}
+
+/// What is left of SET sets variables, or has no FOR.
 fn set(mut tokens: Tokens<'_>) -> Verb {
-    if !tokens.next().is_some_and(|token| token.is("STATEMENT")) {
-        return Verb::Other;
+    match tokens.next() {
+        Some(token) if token.is("STATEMENT") => Verb::Unknown,
+        _ => Verb::Other,
     }
-    while let Some(token) = tokens.next() {
-        if token.is("FOR") {
-            return Verb::of(tokens.rest);
-        }
-    }
-    Verb::Unknown
 }
 
 /// CREATE TABLE … SELECT (or AS, VALUES, TABLE) makes rows, unless the log has them:
@@ -465,6 +470,14 @@ mod tests {
             assert_eq!(of(name), None, "{name}");
         }
         assert_eq!(of(&format!("X'{}',X'',1", "61".repeat(65))), None);
+    }
+
+    #[test]
+    fn no_number_of_beginnings_is_too_deep() {
+        let many = "SET STATEMENT a=1 FOR ".repeat(200_000);
+        assert_eq!(Verb::of(format!("{many}DELETE FROM t").as_bytes()), Verb::Rows("DELETE"));
+        assert_eq!(Verb::of(many.as_bytes()), Verb::Other);
+        assert_eq!(Verb::of(b"SET STATEMENT a=1"), Verb::Unknown);
     }
 
     #[test]

@@ -77,6 +77,21 @@ impl Log {
     }
 }
 
+/// The property that tests and fuzzers share: any text is settings or problems, each problem with a line that
+/// there is (or the one behind the last).
+pub fn check_text(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let env = |_: &str| Some("secret".to_owned());
+    let agent = agent::Config::parse(text, &env).err();
+    let collector = collector::Config::parse(text, &env).err();
+    for problem in agent.iter().chain(&collector).flatten() {
+        assert!(problem.line >= 1 && problem.line <= text.lines().count() + 1, "{problem}");
+        assert!(!problem.text.is_empty());
+    }
+    assert!(agent.is_none_or(|problems| !problems.is_empty()));
+    assert!(collector.is_none_or(|problems| !problems.is_empty()));
+}
+
 /// A sample with every commented default (`#key = value`, no space after the `#`) made a setting.
 #[cfg(test)]
 fn uncommented(sample: &str) -> String {

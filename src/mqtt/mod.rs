@@ -28,6 +28,7 @@
 // Bytes from outside are read with checks, never by index.
 #![warn(clippy::indexing_slicing)]
 
+pub mod check;
 mod client;
 mod error;
 mod inflight;

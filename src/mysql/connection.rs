@@ -441,7 +441,7 @@ fn unexpected(awaited: &'static str, packet: &[u8]) -> MysqlError {
     MysqlError::Unexpected { awaited, found: packet.first().copied() }
 }
 
-fn text_row(packet: &[u8], columns: u64) -> Result<TextRow, MysqlError> {
+pub(super) fn text_row(packet: &[u8], columns: u64) -> Result<TextRow, MysqlError> {
     let mut fields = Fields::new(packet);
     let mut row = Vec::new();
     for _ in 0..columns {

@@ -29,6 +29,7 @@
 
 pub mod auth;
 pub mod channel;
+pub mod check;
 pub mod connection;
 pub mod dump;
 pub mod error;

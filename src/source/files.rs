@@ -260,6 +260,11 @@ fn read_index(path: &Path) -> Result<Vec<String>, SourceError> {
     let failed = |error| SourceError::File { path: path.to_owned(), error };
     let mut text = String::new();
     open(path)?.take(INDEX_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+    entries(&text)
+}
+
+/// The entries in an index's text.
+fn entries(text: &str) -> Result<Vec<String>, SourceError> {
     // The last line may be half written.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole
@@ -274,6 +279,16 @@ fn read_index(path: &Path) -> Result<Vec<String>, SourceError> {
             Ok(line.to_owned())
         })
         .collect()
+}
+
+/// Any text as an index: each entry is a line of it, names a file, and leads nowhere up.
+pub(super) fn check_index(text: &str) {
+    let Ok(entries) = entries(text) else { return };
+    for entry in &entries {
+        assert!(text.contains(entry) && !entry.contains('\n') && !file_name(entry).is_empty());
+        assert!(!entry.split('/').any(|part| part == ".."), "{entry}");
+    }
+    assert!(entries.len() <= text.matches('\n').count());
 }
 
 fn file_name(entry: &str) -> &str {

@@ -19,6 +19,7 @@
 //! `mysql:<server_uuid>` if an `auto.cnf` stands beside them, else what the settings say, else
 //! `mysql:server_id=<n>` or `mariadb:<server_id>` from the first event.
 
+pub mod check;
 pub mod columns;
 pub mod error;
 mod files;

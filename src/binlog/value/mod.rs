@@ -17,6 +17,7 @@
 //! [`Cell::Value`]: crate::binlog::rows::Cell::Value
 
 mod charset;
+pub mod check;
 mod collation;
 mod compressed;
 mod decimal;

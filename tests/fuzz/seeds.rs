@@ -1,0 +1,272 @@
+//! Seeds for every entry: a real log taken apart into what each entry reads, and small ones of our own making.
+
+use std::sync::Arc;
+
+use rivulet::batch::{self, Ack, Begin, Builder, Commit, Demand, Identity, Settings};
+use rivulet::binlog::decoder::Decoder;
+use rivulet::binlog::event::Event;
+use rivulet::binlog::frame::Framer;
+use rivulet::binlog::header::HEADER_LEN;
+use rivulet::binlog::rows::{Cell, Operation};
+use rivulet::binlog::table::{Column, Kind, Table};
+use rivulet::binlog::table_map::TableMap;
+use rivulet::position::{Gtid, GtidSet, Position, Sequence};
+
+/// The entry's name, and an input for it.
+pub(crate) type Seed = (&'static str, Vec<u8>);
+
+/// Larger inputs slow a fuzzer down more than they teach it.
+const SEED_BYTES_MAX: usize = 4096;
+/// A log's first events are like its later ones.
+const LOG_BYTES_MAX: usize = 6 << 10;
+
+/// What a log gives. Events that cannot be decoded are seeds too; what cannot be framed ends it.
+pub(crate) fn of_log(file: &[u8]) -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    let (mut framer, mut decoder) = (Framer::new(), Decoder::new());
+    let (mut map_body, mut ends) = (Vec::new(), Vec::new());
+    framer.push(file);
+    while let Ok(Some(frame)) = framer.next() {
+        ends.push(frame.offset as usize + frame.bytes.len());
+        let decoded = decoder.decode(frame.bytes);
+        let checksum = decoder.format().is_some_and(|format| format.checksum != Default::default());
+        let end = frame.bytes.len() - if checksum { 4.min(frame.bytes.len()) } else { 0 };
+        let Some(body) = frame.bytes.get(HEADER_LEN..end) else { continue };
+        let (kind, flags) = (frame.bytes[4], &frame.bytes[17..19]);
+        push(&mut seeds, "event", &[&[kind], body]);
+        push(&mut seeds, "versions", &[&[0x08, kind], flags, body]);
+        match decoded {
+            Ok((_, Event::TableMap(map))) => {
+                map_body = body.to_vec();
+                push(&mut seeds, "table_map", &[&[0], body]);
+                push(&mut seeds, "table_map", &[&[1], body]);
+                define(&mut decoder, &map);
+            }
+            Ok((_, Event::Rows(rows))) => {
+                let length = (map_body.len() as u16).to_le_bytes();
+                push(&mut seeds, "rows", &[&[0], &length, &map_body, &[kind], body]);
+                if let Some(table) = decoder.table(rows.table_id) {
+                    of_rows(&mut seeds, table, &rows);
+                }
+            }
+            Ok((_, Event::Query(query))) => push(&mut seeds, "statement", &[query.statement]),
+            Ok((_, Event::PreviousGtids(set))) => {
+                push(&mut seeds, "gtids", &[&[0], body]);
+                push(&mut seeds, "gtid_text", &[set.to_string().as_bytes()]);
+            }
+            Ok((_, Event::MariadbGtidList(set))) => {
+                push(&mut seeds, "gtids", &[&[1], body]);
+                push(&mut seeds, "gtid_text", &[set.to_string().as_bytes()]);
+            }
+            Ok((_, Event::Gtid(event))) => {
+                push(&mut seeds, "gtid_text", &[event.gtid().to_string().as_bytes()]);
+            }
+            _ => {}
+        }
+    }
+    let end = ends.iter().rev().find(|end| **end <= LOG_BYTES_MAX).copied().unwrap_or(0);
+    let head = file.get(..end).unwrap_or_default();
+    for choice in [0, 2] {
+        seeds.push(("file", [&[choice], head].concat()));
+    }
+    seeds.push(("log", [&[0], head].concat()));
+    seeds.push(("frames", [&[18], head].concat()));
+    seeds
+}
+
+fn define(decoder: &mut Decoder, map: &TableMap<'_>) {
+    if let Ok(table) = map.to_table() {
+        decoder.define(map.table_id, Arc::new(table));
+    }
+}
+
+/// The values of the first rows.
+fn of_rows(seeds: &mut Vec<Seed>, table: &Table, rows: &rivulet::binlog::rows::RowsEvent<'_>) {
+    let Ok(mut iter) = rows.rows(table) else { return };
+    let (mut before, mut after, mut count) = (Vec::new(), Vec::new(), 0);
+    while count < 3 && iter.next_row(&mut before, &mut after) == Ok(true) {
+        count += 1;
+        for image in [&before, &after] {
+            for (column, cell) in table.columns.iter().zip(image) {
+                if let Cell::Value(bytes) = cell {
+                    of_value(seeds, column, bytes);
+                }
+            }
+        }
+    }
+}
+
+fn of_value(seeds: &mut Vec<Seed>, column: &Column, bytes: &[u8]) {
+    let [low, high] = column.meta.to_le_bytes();
+    let [c0, c1] = column.collation.unwrap_or(0).to_le_bytes();
+    let sign = match column.unsigned {
+        None => 0,
+        Some(unsigned) => 1 + u8::from(unsigned),
+    };
+    // The entry counts the types in their own order, which begins like the log's codes.
+    let kind = match column.kind as u8 {
+        code @ 0..=19 => code,
+        140 => 20,
+        141 => 21,
+        242 => 22,
+        code => code.wrapping_sub(245).wrapping_add(23),
+    };
+    push(seeds, "value", &[&[kind, low, high, 0, sign, c0, c1], bytes]);
+    if column.kind == Kind::Json {
+        push(seeds, "json", &[bytes]);
+    }
+    if column.collation.is_some() {
+        push(seeds, "charset", &[&[c0, c1], bytes]);
+    }
+}
+
+fn push(seeds: &mut Vec<Seed>, name: &'static str, parts: &[&[u8]]) {
+    let seed = parts.concat();
+    if seed.len() <= SEED_BYTES_MAX {
+        seeds.push((name, seed));
+    }
+}
+
+/// Seeds that need no log.
+pub(crate) fn own() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    batches(&mut seeds);
+    sessions(&mut seeds);
+    servers(&mut seeds);
+    texts(&mut seeds);
+    seeds
+}
+
+fn batches(seeds: &mut Vec<Seed>) {
+    let columns =
+        [Kind::Long, Kind::Varchar, Kind::Double].map(|kind| Column { kind, ..Column::default() });
+    let table = Arc::new(Table { columns: columns.to_vec(), ..Table::default() });
+    for level in [0, 1] {
+        let mut builder = Builder::new(Settings { level });
+        for number in 0..9_u32 {
+            let gtid = Gtid::Mariadb { domain: 0, server: 1, sequence: number.into() };
+            let position =
+                Position { file: "b.1".to_owned(), gtid: Some(gtid), ..Position::default() };
+            builder.begin(Begin { position, timestamp_s: number, ..Begin::default() });
+            builder.event(&table, Operation::Update, 4, 0);
+            let (id, price) = (number.to_le_bytes(), (f64::from(number) / 4.0).to_le_bytes());
+            let row = [Cell::Value(&id), Cell::Value(b"text"), Cell::Value(&price)];
+            builder.row(&row, &[row[0], Cell::Null, row[2]]);
+            builder.commit(Commit { end_offset: 100, xid: Some(5) });
+        }
+        let sealed = builder.seal(|_| false).expect("a batch").expect("not empty");
+        let plain = (1_u32 << 20).to_le_bytes();
+        let head: &[u8] =
+            if level == 0 { &[6, 9, 0] } else { &[7, 9, 0, plain[0], plain[1], plain[2]] };
+        push(seeds, "body", &[head, &sealed.body]);
+        let identity = Identity {
+            agent: "edge-17".to_owned(),
+            epoch: 3,
+            sequence: Sequence(9),
+            previous_crc: 77,
+        };
+        push(seeds, "message", &[&batch::frame(&identity, &sealed.meta, &sealed.body)]);
+    }
+    push(seeds, "schema", &[&batch::encode_schema(&table)]);
+    let position = Some(Position::default());
+    let demand = Some(Demand::Rewind);
+    let ack = Ack { version: 1, epoch: 3, position, demand, ..Ack::default() };
+    push(seeds, "ack", &[&ack.encode()]);
+    push(seeds, "topic", &[b"rivulet/v1/default/edge-17/data"]);
+    push(seeds, "topic", &[b"rivulet/v1/default/edge-17/ack"]);
+    let round: &[u8] = b"\x02\x00\x01\x02\x06\x0a\x07abcdefgh\x02bcde\x00\x02qrst\x04\x46\x00\x00\x05\x02\x01\x00\x01";
+    push(seeds, "round", &[round]);
+}
+
+fn sessions(seeds: &mut Vec<Seed>) {
+    let client: &[&[u8]] = &[
+        b"\x20\x03\x00\x00\x00",
+        b"\x20\x0b\x01\x00\x08\x21\x00\x10\x27\x00\x01\x00\x00",
+        b"\x20\x03\x00\x87\x00",
+        b"\x40\x02\x00\x02",
+        b"\x40\x04\x00\x02\x97\x00",
+        b"\x90\x04\x00\x01\x00\x01",
+        b"\x30\x07\x00\x03t/a\x00x",
+        b"\x32\x09\x00\x03t/a\x00\x01\x00x",
+        b"\xd0\x00",
+        b"\xe0\x02\x8b\x00",
+    ];
+    let server: &[&[u8]] = &[
+        b"\x10\x10\x00\x04MQTT\x05\x02\x00\x1e\x00\x00\x03e-1",
+        b"\x10\x25\x00\x04MQTT\x05\xee\x00\x1e\x05\x11\x00\x00\x00\x09\x00\x03e-1\x00\x00\x01t\x00\x01x\x00\x01u\x00\x01p",
+        b"\x82\x09\x00\x01\x00\x00\x03t/+\x01",
+        b"\x32\x09\x00\x03t/a\x00\x01\x00x",
+        b"\x40\x02\x00\x01",
+        b"\xc0\x00",
+        b"\xe0\x00",
+    ];
+    for (choice, packets) in [(0, client), (2, server)] {
+        push(seeds, "session", &[&[3, choice], &packets.concat()]);
+        for packet in packets {
+            push(seeds, "session", &[&[3, choice], packet]);
+            push(seeds, "session", &[&[3, choice | 1], packet]);
+        }
+    }
+}
+
+fn servers(seeds: &mut Vec<Seed>) {
+    let mut greeting = b"\x0a9.7.4\0\x07\0\0\0abcdefgh\0\xff\xff\xff\x02\0\xff\xdf\x15".to_vec();
+    greeting.extend([0; 10]);
+    greeting.extend(b"ijklmnopqrst\0caching_sha2_password\0");
+    push(seeds, "answers", &[&[0], &greeting]);
+    push(seeds, "answers", &[&[1], b"\xff\xd4\x04#HY000Could not find first log file name"]);
+    push(seeds, "answers", &[&[1], b"\xff\x15\x04Access denied"]);
+    push(seeds, "answers", &[&[2 + 5], b"\x03abc\xfb"]);
+    push(seeds, "answers", &[&[3], b"-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK\n-----END PUBLIC KEY-----\n"]);
+    push(seeds, "packets", &[&[2, 9], b"\x03\0\0\0abc\x01\0\0\x01\xfe\0\0\0\x02"]);
+    push(seeds, "index", &[b"./binlog.000001\n/var/lib/mysql/binlog.000002\n\n"]);
+    for (kind, text) in [
+        (0, "int(10) unsigned"),
+        (1, "varchar(20)"),
+        (2, "char(3)"),
+        (3, "enum('a','it''s')"),
+        (4, "set('x','y')"),
+        (5, "decimal(10,2)"),
+        (6, "mediumtext"),
+        (8, "datetime(6)"),
+        (11, "json"),
+    ] {
+        push(seeds, "column", &[&[kind, 20, 0, 0b1111], text.as_bytes()]);
+    }
+}
+
+fn texts(seeds: &mut Vec<Seed>) {
+    for sample in
+        [include_str!("../../configs/agent.toml"), include_str!("../../configs/collector.toml")]
+    {
+        // The commented defaults are settings, too; what explains them is not.
+        let lines = sample.lines().map(|line| line.strip_prefix('#').unwrap_or(line));
+        let settings: Vec<&str> = lines.filter(|line| !line.starts_with([' ', '#'])).collect();
+        push(seeds, "config", &[settings.join("\n").as_bytes()]);
+    }
+    push(seeds, "config", &[b"agent = \"e\"\n[source]\nhost = \"h\"\nuser = \"u\"\n[uplink]\nendpoint = \"quic://c:1\"\n"]);
+    push(
+        seeds,
+        "config",
+        &[b"[collector]\nlisten = \"0.0.0.0:1\"\n[[sink]]\nname = \"a\"\nkind = \"file\"\n"],
+    );
+    for text in [
+        "3e11fa47-71ca-11e1-9e33-c80aa9429562:23",
+        "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7,3e11fa47-71ca-11e1-9e33-c80aa9429563:tag:1:3-4",
+        "0-1-17,1-1-3",
+    ] {
+        push(seeds, "gtid_text", &[text.as_bytes()]);
+        assert!(text.parse::<GtidSet>().is_ok(), "{text}");
+    }
+    for statement in [
+        "BEGIN",
+        "ROLLBACK TO `s`",
+        "/*!50100 CREATE */ TABLE t (a int) START TRANSACTION",
+        "SET STATEMENT max_statement_time=1 FOR REPLACE t VALUES (1)",
+        "XA START X'6f6e65',X'',1",
+        "-- x\n# y\nCREATE TABLE d.select (`as` int COMMENT ' SELECT ')",
+    ] {
+        push(seeds, "statement", &[statement.as_bytes()]);
+    }
+    push(seeds, "json", &[&[0x00, 1, 0, 12, 0, 11, 0, 1, 0, 0x05, 1, 0, b'a']]);
+}
