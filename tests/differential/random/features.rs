@@ -1,0 +1,13 @@
+//! What the generator may use. All of it is written; what the decoder refuses by design, or cannot do
+//! yet, is switched off here and nowhere else.
+
+/// MySQL: `binlog_transaction_compression`.
+pub const TRANSACTION_COMPRESSION: bool = false;
+/// MariaDB: `log_bin_compress`.
+pub const LOG_BIN_COMPRESS: bool = false;
+/// MySQL: `binlog_row_value_options=PARTIAL_JSON`.
+pub const PARTIAL_JSON: bool = false;
+/// XA transactions in two phases.
+pub const XA: bool = false;
+/// MariaDB: what a UUID, INET or JSON column means is asked of a live server although its log has names.
+pub const MEANINGS_BESIDE_NAMES: bool = false;
