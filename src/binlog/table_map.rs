@@ -282,6 +282,8 @@ fn is_character(kind: Kind) -> bool {
             | Kind::MediumBlob
             | Kind::LongBlob
             | Kind::BlobCompressed
+            // A BLOB to the server that writes the field.
+            | Kind::Vector
     )
 }
 
@@ -503,6 +505,15 @@ mod tests {
         };
         assert_eq!(collations(Flavor::Mysql, &[3, 1, 8]), [None, Some(8)]);
         assert_eq!(collations(Flavor::Mariadb, &[3, 2, 63, 8]), [Some(63), Some(8)]);
+    }
+
+    #[test]
+    fn vector_has_a_character_set() {
+        // VECTOR, VARCHAR; a character set each, then a default and the second's.
+        for sets in [&[3, 2, 63, 8][..], &[2, 3, 63, 1, 8]] {
+            let table = table(&map(&[242, 15], &[4, 9, 0], sets)).unwrap();
+            assert_eq!(table.columns[1].collation, Some(8));
+        }
     }
 
     #[test]

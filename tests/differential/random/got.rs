@@ -84,7 +84,7 @@ impl Got {
                 let said = label.as_ref().is_some_and(|label| hex(label.as_bytes()) == texts[1]);
                 number.to_string() == first && (said || label.is_none() && !named)
             }
-            (Kind::Text { .. }, Self::Text(text)) => named && hex(text.as_bytes()) == first,
+            (Kind::Text { .. }, Self::Text(text)) => hex(text.as_bytes()) == first,
             (Kind::Text { .. }, Self::Bytes(bytes, why)) => same_bytes(texts, bytes, *why, named),
             (Kind::Bytes { fixed, .. }, Self::Bytes(bytes, why)) => match why {
                 Why::Binary => hex(bytes) == first,

@@ -16,7 +16,7 @@ use rivulet::source::{
 
 use super::got::{Got, Knows};
 use super::model::{Change, Difference, Image, Model, Outcome};
-use super::truth::{Inlet, Snapshot};
+use super::truth::{GENERATOR_ENDED, Inlet, Snapshot};
 use crate::harness::server::Server;
 
 /// Where the log comes from.
@@ -97,7 +97,10 @@ pub fn run(way: Way, settings: Settings, inlet: Inlet) -> Report {
         report: Report::default(),
         finished: false,
     };
-    if let Err(what) = reader.read(settings) {
+    if let Err(mut what) = reader.read(settings) {
+        for statement in reader.inlet.next_statements() {
+            what += &format!("\n    before: {}", beginning(&statement));
+        }
         reader.report.failure = Some(what);
     }
     progress.ended.store(true, Ordering::Release);
@@ -115,7 +118,12 @@ impl Reader {
                 None | Some(Step::Heartbeat) if heard.elapsed() > SILENCE => {
                     return Err("nothing new for two minutes".to_owned());
                 }
-                None | Some(Step::Heartbeat) => continue,
+                None | Some(Step::Heartbeat) => {
+                    if self.inlet.progress.given_up.load(Ordering::Acquire) {
+                        return Err(GENERATOR_ENDED.to_owned());
+                    }
+                    continue;
+                }
                 Some(step) => self.step(step)?,
             }
             heard = Instant::now();
@@ -234,8 +242,7 @@ impl Reader {
         for mut difference in outcome.differences {
             let last = statements.len().saturating_sub(3);
             for statement in &statements[last..] {
-                let end = statement.char_indices().nth(400).map_or(statement.len(), |(at, _)| at);
-                difference.what += &format!("\n      after: {}", &statement[..end]);
+                difference.what += &format!("\n      after: {}", beginning(statement));
             }
             self.differ(difference);
         }
@@ -245,6 +252,10 @@ impl Reader {
         let entry = self.report.differences.entry(difference.kind);
         entry.or_insert((0, difference.what)).0 += 1;
     }
+}
+
+fn beginning(statement: &str) -> &str {
+    statement.char_indices().nth(1200).map_or(statement, |(at, _)| &statement[..at])
 }
 
 /// A row image; a value that is none is a difference, and from then on not in the image.

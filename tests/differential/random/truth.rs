@@ -44,6 +44,8 @@ pub struct Progress {
     /// Values that were held against SELECT.
     pub values: AtomicU64,
     pub ended: AtomicBool,
+    /// The generator has stopped before its end.
+    pub given_up: AtomicBool,
 }
 
 /// The generator's end of the way to one reader.
@@ -85,6 +87,13 @@ impl Inlet {
             Err(RecvTimeoutError::Timeout) => Err(format!("mark {number} was never committed")),
             Err(RecvTimeoutError::Disconnected) => Err(GENERATOR_ENDED.to_owned()),
         }
+    }
+}
+
+impl Inlet {
+    /// What was done behind the last mark that was reached.
+    pub fn next_statements(&self) -> Vec<String> {
+        self.receiver.try_recv().map(|snapshot| snapshot.statements.clone()).unwrap_or_default()
     }
 }
 

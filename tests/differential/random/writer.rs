@@ -96,7 +96,7 @@ impl<'a> Writer<'a> {
                 }
                 self.act();
             }
-            while self.tables.len() > 2 {
+            while self.alive && self.tables.len() > 2 {
                 let index = self.chance.below(self.tables.len());
                 let ddl = self.tables[index].drop();
                 self.ddl(Some(index), ddl);
@@ -104,6 +104,9 @@ impl<'a> Writer<'a> {
         }
         if self.alive {
             self.look(true);
+        }
+        for outlet in self.outlets {
+            outlet.progress.given_up.store(!self.alive, Ordering::Release);
         }
         self.done
     }
