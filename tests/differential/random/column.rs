@@ -97,7 +97,8 @@ impl Column {
                 format!("hex(convert(convert({name} using utf8mb4) using {charset}))"),
             ],
             Kind::Enum { .. } | Kind::Set { .. } => {
-                vec![format!("{name}+0"), format!("hex(convert({name} using utf8mb4))")]
+                // A sum would be signed.
+                vec![format!("{name}|0"), format!("hex(convert({name} using utf8mb4))")]
             }
             Kind::Json => vec![format!("hex(convert(cast({name} as char) using utf8mb4))")],
             Kind::JsonText => vec![format!("hex(convert({name} using utf8mb4))")],

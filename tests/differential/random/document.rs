@@ -220,7 +220,7 @@ pub fn vector(size: usize, flavour: Flavour, chance: &mut Chance) -> String {
         0 => "0".to_owned(),
         1 => format!("{}", chance.between(-1000, 1000)),
         2 => format!("{:e}", chance.between(-9_999_999, 9_999_999) as f32 / 7.0),
-        _ => (*chance.of(&["1e38", "-1e-38", "3.14159274", "0.1"])).to_owned(),
+        _ => (*chance.of(&["1e38", "-2e-38", "3.14159274", "0.1"])).to_owned(),
     };
     let numbers: Vec<String> = (0..count).map(|_| number(chance)).collect();
     let function = if flavour.is_mysql() { "string_to_vector" } else { "vec_fromtext" };

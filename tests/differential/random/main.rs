@@ -87,7 +87,7 @@ fn run(server: &Server, seed: u64, values: u64) -> u64 {
             .zip(inlets)
             .map(|(way, inlet)| {
                 let settings = reader::settings(way, server);
-                (way, scope.spawn(move || reader::run(way, settings, inlet)))
+                (way, scope.spawn(move || reader::run(settings, inlet)))
             })
             .collect();
         let done = Writer::new(server, seed, &outlets).run(values);

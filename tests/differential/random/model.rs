@@ -247,6 +247,7 @@ impl Model {
 
 /// A definition without its numbers and members: what is likely to be wrong in the same way.
 fn family(definition: &str) -> String {
+    let definition = definition.split(" collate").next().unwrap_or(definition);
     let mut text = String::new();
     let mut depth = 0;
     for c in definition.chars() {

@@ -51,7 +51,6 @@ enum Op {
 }
 
 struct Reader {
-    way: Way,
     inlet: Inlet,
     /// The open transaction, and the lengths at its savepoints.
     open: Vec<Op>,
@@ -77,19 +76,18 @@ pub fn settings(way: Way, server: &Server) -> Settings {
             Origin::Live(LiveSettings { endpoint, server_id: 1_000_001, heartbeat })
         }
     };
-    Settings {
-        origin,
-        start: Start::Earliest,
-        on_unknown_names: OnUnknownNames::Number,
-        event_bytes_max: 1 << 30,
-    }
+    // The writer waits with its DDL until the stream's reader has asked for all names.
+    let on_unknown_names = match way {
+        Way::File => OnUnknownNames::Number,
+        Way::Stream => OnUnknownNames::Stop,
+    };
+    Settings { origin, start: Start::Earliest, on_unknown_names, event_bytes_max: 1 << 30 }
 }
 
 /// Reads until the last snapshot.
-pub fn run(way: Way, settings: Settings, inlet: Inlet) -> Report {
+pub fn run(settings: Settings, inlet: Inlet) -> Report {
     let progress = Arc::clone(&inlet.progress);
     let mut reader = Reader {
-        way,
         inlet,
         open: Vec::new(),
         savepoints: Vec::new(),
@@ -198,13 +196,6 @@ impl Reader {
                     Names::Log => Knows::Names,
                     Names::Server => Knows::Meanings,
                 };
-                if self.way == Way::Stream && knows == Knows::Types {
-                    let kind = "names that were not looked up".to_owned();
-                    self.differ(Difference {
-                        kind,
-                        what: format!("{}.{}", table.schema, table.name),
-                    });
-                }
                 let name = (table.schema.clone(), table.name.clone());
                 let model = self.models.entry(name).or_insert_with(Model::new);
                 model.describe(&names, knows);
@@ -240,7 +231,7 @@ impl Reader {
     fn take(&mut self, outcome: Outcome, statements: &[String]) {
         self.report.values += outcome.values;
         for mut difference in outcome.differences {
-            let last = statements.len().saturating_sub(3);
+            let last = statements.len().saturating_sub(1);
             for statement in &statements[last..] {
                 difference.what += &format!("\n      after: {}", beginning(statement));
             }
@@ -255,7 +246,7 @@ impl Reader {
 }
 
 fn beginning(statement: &str) -> &str {
-    statement.char_indices().nth(1200).map_or(statement, |(at, _)| &statement[..at])
+    statement.char_indices().nth(300).map_or(statement, |(at, _)| &statement[..at])
 }
 
 /// A row image; a value that is none is a difference, and from then on not in the image.

@@ -245,7 +245,10 @@ impl<'a> Writer<'a> {
     }
 
     fn insert(&mut self, table: &Table, verb: &str) -> Option<String> {
-        let columns = self.columns(table)?;
+        // Where MariaDB makes an UPDATE of REPLACE, a column that goes back to its default is not in the
+        // log unless the image is full.
+        let whole = verb == "replace" && self.partial;
+        let columns = if whole { table.writable() } else { self.columns(table)? };
         let rows: Vec<String> =
             (0..1 + self.chance.length(20)).map(|_| self.row(&columns)).collect();
         // A duplicate key refuses all rows, unless they are ignored.
