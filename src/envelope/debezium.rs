@@ -23,13 +23,13 @@
 //! without known members are their number; what is not in the row image is left out; text that cannot be
 //! decoded is base64 of its bytes and is counted ([`Debezium::undecoded`]).
 
-use super::json::{push, push_signed, push_string, push_unsigned};
+use super::json::{push, push_json_string, push_signed, push_unsigned};
 use super::{Change, EnvelopeError, image};
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::{Column, Kind, Table};
 use crate::binlog::value::{
-    self, Date, DateTime, Decimal, Time, Value, ValueError, Why, push_base64, push_double,
-    push_float, render_text, set_members, vector_floats,
+    self, Date, DateTime, Decimal, Json, Time, Value, ValueError, Why, push_base64, push_double,
+    push_float, push_members, push_moment, render_text, vector_floats,
 };
 
 /// What may be chosen.
@@ -94,7 +94,7 @@ pub enum UnknownText {
 pub struct Debezium {
     options: Options,
     undecoded: u64,
-    scratch: String,
+    scratch: Vec<u8>,
 }
 
 impl Debezium {
@@ -136,7 +136,7 @@ impl Debezium {
         });
         let at_us = change.rendered_us;
         out.extend_from_slice(b"\",\"ts_ms\":");
-        push_unsigned(out, at_us / 1000);
+        push_unsigned(at_us / 1000, out);
         push_us_ns(out, at_us);
         out.push(b'}');
         Ok(())
@@ -147,34 +147,34 @@ impl Debezium {
             concat!("{\"version\":\"rivulet-", env!("CARGO_PKG_VERSION"), "\"").as_bytes(),
         );
         out.extend_from_slice(b",\"connector\":");
-        push_string(change.connector, out);
+        push_json_string(change.connector.as_bytes(), out);
         out.extend_from_slice(b",\"name\":");
-        push_string(change.source, out);
+        push_json_string(change.source.as_bytes(), out);
         let at_us = change.changed_us;
         out.extend_from_slice(b",\"ts_ms\":");
-        push_unsigned(out, at_us / 1000);
+        push_unsigned(at_us / 1000, out);
         out.extend_from_slice(b",\"snapshot\":\"false\",\"db\":");
-        push_string(&change.table.schema, out);
+        push_json_string(change.table.schema.as_bytes(), out);
         out.extend_from_slice(b",\"sequence\":null");
         push_us_ns(out, at_us);
         out.extend_from_slice(b",\"table\":");
-        push_string(&change.table.name, out);
+        push_json_string(change.table.name.as_bytes(), out);
         out.extend_from_slice(b",\"server_id\":");
-        push_unsigned(out, change.server_id.into());
+        push_unsigned(change.server_id.into(), out);
         out.extend_from_slice(b",\"gtid\":");
         match change.gtid {
             Some(gtid) => push(out, format_args!("\"{gtid}\"")),
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"file\":");
-        push_string(change.file, out);
+        push_json_string(change.file.as_bytes(), out);
         out.extend_from_slice(b",\"pos\":");
-        push_unsigned(out, change.offset);
+        push_unsigned(change.offset, out);
         out.extend_from_slice(b",\"row\":");
-        push_unsigned(out, change.row.into());
+        push_unsigned(change.row.into(), out);
         out.extend_from_slice(b",\"thread\":");
         match change.thread {
-            Some(thread) => push_unsigned(out, thread.into()),
+            Some(thread) => push_unsigned(thread.into(), out),
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"query\":null}");
@@ -199,7 +199,7 @@ impl Debezium {
             if !std::mem::take(&mut first) {
                 out.push(b',');
             }
-            push_string(&column.name, out);
+            push_json_string(column.name.as_bytes(), out);
             out.push(b':');
             match cell {
                 Cell::Value(bytes) => self
@@ -221,56 +221,77 @@ impl Debezium {
         let value = value::decode(column, bytes)?;
         match &value {
             Value::Int(number) | Value::SignUnknown { signed: number, .. } => {
-                push_signed(out, *number);
+                push_signed(*number, out);
             }
             Value::UInt(number) => self.unsigned(column.kind, *number, out),
-            Value::Year(year) => push(out, year),
+            Value::Year(year) => push_unsigned((*year).into(), out),
             Value::Float(number) if number.is_finite() => {
-                self.text(out, false, |text| push_float(*number, true, text));
+                push_float(*number, true, out);
             }
             Value::Double(number) if number.is_finite() => {
-                self.text(out, false, |text| push_double(*number, true, text));
+                push_double(*number, true, out);
             }
             Value::Float(_) | Value::Double(_) => {
                 return Err(ValueError { what: "FLOAT: not a finite number", length: bytes.len() });
             }
-            Value::Decimal(decimal) => self.decimal(decimal, out),
+            Value::Decimal(decimal) => self.decimal(*decimal, out),
             Value::Bit { bits: 1, value } => push(out, *value != 0),
             Value::Bit { bits, value } => {
                 let used = usize::from(bits.div_ceil(8));
-                self.base64(value.to_le_bytes().get(..used).unwrap_or_default(), out);
+                base64(value.to_le_bytes().get(..used).unwrap_or_default(), out);
             }
             Value::Date(date) => match day_number(*date) {
-                Some(day) => push_signed(out, day),
+                Some(day) => push_signed(day, out),
                 None => self.impossible(column, &value, "0", out)?,
             },
-            Value::Time(time) => push_signed(out, time_us(time)),
+            Value::Time(time) => push_signed(time_us(time), out),
             Value::DateTime(moment) => match datetime_us(moment) {
-                Some(us) if moment.digits <= 3 => push_signed(out, us.div_euclid(1000)),
-                Some(us) => push_signed(out, us),
+                Some(us) if moment.digits <= 3 => push_signed(us.div_euclid(1000), out),
+                Some(us) => push_signed(us, out),
                 None => self.impossible(column, &value, "0", out)?,
             },
             Value::Timestamp { seconds: 0, micros: 0, .. } => {
                 self.impossible(column, &value, "\"1970-01-01T00:00:00Z\"", out)?;
             }
-            Value::Timestamp { .. } => self.timestamp(&value, out)?,
-            Value::Text(text) => push_string(text, out),
+            // `2020-01-02T03:04:05.678Z`, with as many digits as the column has.
+            Value::Timestamp { seconds, micros, digits } => {
+                let moment = value::timestamp(*seconds, *micros, *digits);
+                out.push(b'"');
+                push_moment(&moment, b'T', out);
+                out.extend_from_slice(b"Z\"");
+            }
+            Value::Text(text) => push_json_string(text.as_bytes(), out),
             Value::Bytes(bytes, why) => self.bytes(bytes, *why, out),
-            Value::Enum { index, label: None } => push(out, index),
+            Value::Padded { bytes, zeros } => {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(bytes);
+                self.scratch.resize(bytes.len() + usize::from(*zeros), 0);
+                base64(&self.scratch, out);
+            }
+            Value::Enum { index, label: None } => push_unsigned((*index).into(), out),
+            Value::Enum { label: Some(label), .. } => push_json_string(label.as_bytes(), out),
             Value::Set { bits, labels, collation } => {
-                match set_members(*bits, labels, *collation) {
-                    Some(members) => push_string(&members.join(","), out),
-                    None => push(out, bits),
+                self.scratch.clear();
+                if push_members(*bits, labels, *collation, &mut self.scratch) {
+                    push_json_string(&self.scratch, out);
+                } else {
+                    push_unsigned(*bits, out);
                 }
             }
-            Value::Enum { .. }
-            | Value::Json(_)
-            | Value::Uuid(_)
-            | Value::Inet4(_)
-            | Value::Inet6(_) => self.rendered(&value, out)?,
+            Value::Json(Json::Text(text)) => push_json_string(text.as_bytes(), out),
+            Value::Json(Json::Binary(_)) => {
+                self.scratch.clear();
+                render_text(&value, &mut self.scratch)?;
+                push_json_string(&self.scratch, out);
+            }
+            Value::Uuid(_) | Value::Inet4(_) | Value::Inet6(_) => {
+                out.push(b'"');
+                render_text(&value, out)?;
+                out.push(b'"');
+            }
             Value::Geometry { srid, wkb } => {
                 out.extend_from_slice(b"{\"wkb\":");
-                self.base64(wkb, out);
+                base64(wkb, out);
                 match srid {
                     0 => out.extend_from_slice(b",\"srid\":null}"),
                     srid => push(out, format_args!(",\"srid\":{srid}}}")),
@@ -284,15 +305,15 @@ impl Debezium {
     fn unsigned(&self, kind: Kind, number: u64, out: &mut Vec<u8>) {
         match (kind, self.options.bigint_unsigned) {
             (Kind::LongLong, BigintUnsigned::Text) => push(out, format_args!("\"{number}\"")),
-            _ => push_unsigned(out, number),
+            _ => push_unsigned(number, out),
         }
     }
 
-    fn decimal(&mut self, decimal: &Decimal, out: &mut Vec<u8>) {
+    fn decimal(&self, decimal: Decimal<'_>, out: &mut Vec<u8>) {
         match self.options.decimal {
-            DecimalMode::Precise => self.base64(&decimal.unscaled(), out),
-            DecimalMode::Text => self.text(out, true, |text| decimal.push_text(text)),
-            DecimalMode::Number => self.text(out, false, |text| decimal.push_text(text)),
+            DecimalMode::Precise => base64(decimal.unscaled().as_bytes(), out),
+            DecimalMode::Text => quoted(out, |out| decimal.push_text(out)),
+            DecimalMode::Number => decimal.push_text(out),
         }
     }
 
@@ -304,20 +325,13 @@ impl Debezium {
         out: &mut Vec<u8>,
     ) -> Result<(), ValueError> {
         match self.options.zero_date {
-            ZeroDate::Text => self.rendered(value, out)?,
+            ZeroDate::Text => {
+                out.push(b'"');
+                render_text(value, out)?;
+                out.push(b'"');
+            }
             ZeroDate::NullOrEpoch if !column.nullable => out.extend_from_slice(epoch.as_bytes()),
             ZeroDate::NullOrEpoch | ZeroDate::Null => out.extend_from_slice(b"null"),
-        }
-        Ok(())
-    }
-
-    /// `2020-01-02T03:04:05.678Z`, with as many digits as the column has.
-    fn timestamp(&mut self, value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
-        self.scratch.clear();
-        render_text(value, &mut self.scratch)?;
-        match self.scratch.split_once(' ') {
-            Some((date, clock)) => push(out, format_args!("\"{date}T{clock}Z\"")),
-            None => push_string(&self.scratch, out),
         }
         Ok(())
     }
@@ -325,13 +339,13 @@ impl Debezium {
     fn bytes(&mut self, bytes: &[u8], why: Why, out: &mut Vec<u8>) {
         let guess = why == Why::CharsetUnknown && self.options.unknown_text == UnknownText::Utf8;
         if guess && let Ok(text) = std::str::from_utf8(bytes) {
-            push_string(text, out);
+            push_json_string(text.as_bytes(), out);
             return;
         }
         if why != Why::Binary {
             self.undecoded += 1;
         }
-        self.base64(bytes, out);
+        base64(bytes, out);
     }
 
     fn vector(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
@@ -344,44 +358,30 @@ impl Debezium {
             if index > 0 {
                 out.push(b',');
             }
-            self.text(out, false, |text| push_float(number, true, text));
+            push_float(number, true, out);
         }
         out.push(b']');
         Ok(())
     }
+}
 
-    /// The text of `SELECT` as a string.
-    fn rendered(&mut self, value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
-        self.scratch.clear();
-        render_text(value, &mut self.scratch)?;
-        push_string(&self.scratch, out);
-        Ok(())
-    }
+/// A text that needs no escapes, in quotes.
+fn quoted(out: &mut Vec<u8>, make: impl FnOnce(&mut Vec<u8>)) {
+    out.push(b'"');
+    make(out);
+    out.push(b'"');
+}
 
-    fn base64(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        self.text(out, true, |text| push_base64(bytes, text));
-    }
-
-    /// A text that needs no escapes, with or without quotes.
-    fn text(&mut self, out: &mut Vec<u8>, quoted: bool, make: impl FnOnce(&mut String)) {
-        self.scratch.clear();
-        make(&mut self.scratch);
-        if quoted {
-            out.push(b'"');
-        }
-        out.extend_from_slice(self.scratch.as_bytes());
-        if quoted {
-            out.push(b'"');
-        }
-    }
+fn base64(bytes: &[u8], out: &mut Vec<u8>) {
+    quoted(out, |out| push_base64(bytes, out));
 }
 
 /// Microseconds, and the same in nanoseconds: behind each other, as both blocks have them.
 fn push_us_ns(out: &mut Vec<u8>, at_us: u64) {
     out.extend_from_slice(b",\"ts_us\":");
-    push_unsigned(out, at_us);
+    push_unsigned(at_us, out);
     out.extend_from_slice(b",\"ts_ns\":");
-    push_unsigned(out, at_us);
+    push_unsigned(at_us, out);
     if at_us > 0 {
         out.extend_from_slice(b"000");
     }

@@ -17,12 +17,12 @@ use super::json::push;
 use super::{Change, EnvelopeError, image};
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::{Column, Names, Table};
-use crate::binlog::value::{self, Json, Value, ValueError, Why, render_text, set_members};
+use crate::binlog::value::{self, Json, Value, ValueError, Why, push_members, render_text};
 
 /// Writes changes as lines for people.
 #[derive(Debug, Default)]
 pub struct Text {
-    scratch: String,
+    scratch: Vec<u8>,
 }
 
 impl Text {
@@ -105,9 +105,11 @@ impl Text {
             Value::Text(text) | Value::Json(Json::Text(text)) => literal(text.as_bytes(), out),
             Value::Bytes(bytes, Why::CharsetUnknown) => literal(bytes, out),
             Value::Set { bits, labels, collation } => {
-                match set_members(*bits, labels, *collation) {
-                    Some(members) => literal(members.join(",").as_bytes(), out),
-                    None => push(out, bits),
+                self.scratch.clear();
+                if push_members(*bits, labels, *collation, &mut self.scratch) {
+                    literal(&self.scratch, out);
+                } else {
+                    push(out, bits);
                 }
             }
             Value::Int(_)
@@ -117,11 +119,11 @@ impl Text {
             | Value::Decimal(_)
             | Value::Year(_)
             | Value::Bytes(..)
+            | Value::Padded { .. }
             | Value::Geometry { .. }
             | Value::Vector(_)
             | Value::Enum { label: None, .. } => {
-                self.render(&value)?;
-                out.extend_from_slice(self.scratch.as_bytes());
+                render_text(&value, out)?;
             }
             Value::Date(_)
             | Value::Time(_)
@@ -133,7 +135,7 @@ impl Text {
             | Value::Inet4(_)
             | Value::Inet6(_) => {
                 self.render(&value)?;
-                literal(self.scratch.as_bytes(), out);
+                literal(&self.scratch, out);
             }
         }
         Ok(())

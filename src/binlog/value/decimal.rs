@@ -4,53 +4,44 @@
 //! the point each in groups of nine (4 bytes, big-endian), with one shorter group at the outer ends;
 //! the top bit inverted, and for numbers below zero every bit.
 
+use super::digits::{nine_digits, push_unsigned};
+
 /// A fixed-point number: in columns up to 65 digits, in JSON up to 81.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Decimal {
-    negative: bool,
-    scale: u8,
-    /// How many of `digits` are used: the column's precision.
+pub struct Decimal<'a> {
     precision: u8,
-    /// ASCII; those before the point first, with leading zeros.
-    digits: [u8; PRECISION_MAX],
+    scale: u8,
+    /// As many as precision and scale need, with no group beyond its digits.
+    bytes: &'a [u8],
 }
 
 /// What the servers' `decimal_t` holds: nine groups. Columns have up to 65 (`DECIMAL_MAX_PRECISION`), but
 /// numbers that were cast to JSON may have more.
-const PRECISION_MAX: usize = 81;
+const PRECISION_MAX: u8 = 81;
 /// MySQL's limit is 30; MariaDB's is 38.
 const SCALE_MAX: u8 = 38;
-/// Bytes of a group by its number of digits (`dig2bytes`).
-const GROUP_BYTES: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 
-impl Decimal {
+impl<'a> Decimal<'a> {
     /// Reads `DECIMAL(precision, scale)`.
     ///
     /// # Errors
     /// When the length does not fit, or a group holds more digits than it may.
-    pub fn decode(precision: u8, scale: u8, bytes: &[u8]) -> Result<Self, &'static str> {
-        if usize::from(precision) > PRECISION_MAX || scale > precision.min(SCALE_MAX) {
+    pub fn decode(precision: u8, scale: u8, bytes: &'a [u8]) -> Result<Self, &'static str> {
+        if precision > PRECISION_MAX || scale > precision.min(SCALE_MAX) || precision == 0 {
             return Err("DECIMAL: impossible precision or scale");
         }
-        let (whole, fraction) = (usize::from(precision - scale), usize::from(scale));
-        let Some(first) = bytes.first() else { return Err("DECIMAL: no bytes") };
-        let negative = first & 0x80 == 0;
-        let mut cursor = Groups { bytes, first: true, flip: if negative { 0xFF } else { 0 } };
-        let mut digits = [b'0'; PRECISION_MAX];
-        let mut free = digits.iter_mut();
-        let wholes = std::iter::once(whole % 9).chain(std::iter::repeat_n(9, whole / 9));
-        let fractions = std::iter::repeat_n(9, fraction / 9).chain(std::iter::once(fraction % 9));
-        for count in wholes.chain(fractions) {
-            let group = cursor.next(count)?;
-            for (place, digit) in free.by_ref().take(count).enumerate() {
-                let power = 10_u32.pow(u32::try_from(count - 1 - place).expect("below 9"));
-                *digit = b'0' + u8::try_from(group / power % 10).expect("one digit");
+        let decimal = Self { precision, scale, bytes };
+        let mut groups = decimal.groups();
+        for group in groups.by_ref() {
+            if group.value > LARGEST.get(usize::from(group.digits)).copied().unwrap_or(0) {
+                return Err("DECIMAL: a group holds too many digits");
             }
         }
-        if !cursor.bytes.is_empty() {
-            return Err("DECIMAL: longer than its precision says");
+        match groups.bytes {
+            Some([]) => Ok(decimal),
+            Some(_) => Err("DECIMAL: longer than its precision says"),
+            None => Err("DECIMAL: shorter than its precision says"),
         }
-        Ok(Self { negative, scale, precision, digits })
     }
 
     /// Digits after the point.
@@ -59,82 +50,166 @@ impl Decimal {
     }
 
     /// Writes it as the servers do: `-1234.50`, `0.00`.
-    pub fn push_text(&self, out: &mut String) {
-        let (whole, fraction) = self.parts();
-        if self.negative {
-            out.push('-');
+    pub fn push_text(&self, out: &mut Vec<u8>) {
+        if self.is_negative() {
+            out.push(b'-');
         }
-        let first = whole.iter().position(|digit| *digit != b'0').unwrap_or(whole.len());
-        let whole = whole.get(first..).unwrap_or_default();
-        if whole.is_empty() {
-            out.push('0');
+        let (mut seen, mut seen_point) = (false, false);
+        for Group { digits, value, is_fraction } in self.groups() {
+            if is_fraction && !seen_point {
+                out.extend_from_slice(if seen { b"." } else { b"0." });
+                (seen, seen_point) = (true, true);
+            }
+            if seen {
+                let text = nine_digits(value);
+                out.extend_from_slice(text.get(9 - usize::from(digits)..).unwrap_or_default());
+            } else if value > 0 {
+                push_unsigned(value.into(), out);
+                seen = true;
+            }
         }
-        out.extend(whole.iter().map(|digit| char::from(*digit)));
-        if !fraction.is_empty() {
-            out.push('.');
-            out.extend(fraction.iter().map(|digit| char::from(*digit)));
+        if !seen {
+            out.push(b'0');
         }
     }
 
     /// The number times 10^scale as the shortest big-endian two's complement, at least one byte:
     /// what Java's `BigInteger.toByteArray` gives, and Kafka Connect's `Decimal` holds.
-    pub fn unscaled(&self) -> Vec<u8> {
-        // Base 256, least significant first; 81 digits need 270 bits.
-        let mut value = [0_u8; 34];
-        for digit in self.digits.iter().take(usize::from(self.precision)) {
-            let mut carry = u16::from(digit - b'0');
-            for byte in &mut value {
-                let next = u16::from(*byte) * 10 + carry;
-                *byte = next.to_le_bytes()[0];
-                carry = next >> 8;
+    pub fn unscaled(&self) -> Unscaled {
+        // Most significant first; 81 digits need 270 bits.
+        let mut words = [0_u32; WORDS];
+        for Group { digits, value, .. } in self.groups() {
+            let power =
+                LARGEST.get(usize::from(digits)).map_or(1, |largest| u64::from(*largest) + 1);
+            let mut carry = u64::from(value);
+            for word in words.iter_mut().rev() {
+                carry += u64::from(*word) * power;
+                (*word, carry) = (carry as u32, carry >> 32);
             }
         }
-        if self.negative {
+        if self.is_negative() {
             let mut carry = true;
-            for byte in &mut value {
-                let (next, over) = (!*byte).overflowing_add(u8::from(carry));
-                (*byte, carry) = (next, over);
+            for word in words.iter_mut().rev() {
+                (*word, carry) = (!*word).overflowing_add(u32::from(carry));
             }
         }
-        let mut bytes: Vec<u8> = value.iter().rev().copied().collect();
-        let needless = bytes
-            .windows(2)
-            .take_while(|pair| {
-                matches!(pair, [0, low] if low & 0x80 == 0)
-                    || matches!(pair, [0xFF, low] if low & 0x80 != 0)
-            })
-            .count();
-        bytes.drain(..needless);
-        bytes
+        let mut bytes = [0; WORDS * 4];
+        for (to, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *to = word.to_be_bytes();
+        }
+        let needless = |pair: &&[u8]| match pair {
+            [0, low] => low & 0x80 == 0,
+            [0xFF, low] => low & 0x80 != 0,
+            _ => false,
+        };
+        Unscaled { bytes, first: bytes.windows(2).take_while(needless).count() }
     }
 
-    fn parts(&self) -> (&[u8], &[u8]) {
-        let used = self.digits.get(..usize::from(self.precision)).unwrap_or_default();
-        used.split_at(used.len().saturating_sub(usize::from(self.scale)))
+    fn is_negative(&self) -> bool {
+        self.bytes.first().is_some_and(|first| first & 0x80 == 0)
     }
+
+    fn groups(&self) -> Groups<'a> {
+        let fraction = self.scale;
+        Groups {
+            bytes: Some(self.bytes),
+            top: 0x80,
+            flip: if self.is_negative() { u32::MAX } else { 0 },
+            whole: self.precision - fraction,
+            fraction,
+        }
+    }
+}
+
+/// See [`Decimal::unscaled`].
+#[derive(Clone, Copy, Debug)]
+pub struct Unscaled {
+    bytes: [u8; WORDS * 4],
+    first: usize,
+}
+
+const WORDS: usize = 9;
+
+impl Unscaled {
+    /// The bytes, most significant first.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(self.first..).unwrap_or_default()
+    }
+}
+
+/// The largest number of so many digits.
+const LARGEST: [u32; 10] =
+    [0, 9, 99, 999, 9_999, 99_999, 999_999, 9_999_999, 99_999_999, 999_999_999];
+
+/// Up to nine digits.
+struct Group {
+    digits: u8,
+    value: u32,
+    is_fraction: bool,
 }
 
 /// The groups, one after the other.
 struct Groups<'a> {
-    bytes: &'a [u8],
-    first: bool,
-    flip: u8,
+    /// `None` after there were too few.
+    bytes: Option<&'a [u8]>,
+    /// The bit that is inverted in the first byte.
+    top: u8,
+    flip: u32,
+    /// Digits that are left before the point, then after it.
+    whole: u8,
+    fraction: u8,
 }
 
 impl Groups<'_> {
-    fn next(&mut self, digits: usize) -> Result<u32, &'static str> {
-        let length = GROUP_BYTES.get(digits).copied().unwrap_or_default();
-        let Some((group, rest)) = self.bytes.split_at_checked(length) else {
-            return Err("DECIMAL: shorter than its precision says");
+    fn next_value(&mut self, digits: u8) -> Option<u32> {
+        let bytes = self.bytes?;
+        let (mut raw, rest) = match (digits, bytes) {
+            (7..=9, [a, b, c, d, rest @ ..]) => ([*a, *b, *c, *d], rest),
+            (5 | 6, [b, c, d, rest @ ..]) => ([0, *b, *c, *d], rest),
+            (3 | 4, [c, d, rest @ ..]) => ([0, 0, *c, *d], rest),
+            (1 | 2, [d, rest @ ..]) => ([0, 0, 0, *d], rest),
+            _ => {
+                self.bytes = None;
+                return None;
+            }
         };
-        self.bytes = rest;
-        let mut value = 0_u32;
-        for byte in group {
-            let top = if std::mem::take(&mut self.first) { 0x80 } else { 0 };
-            value = value << 8 | u32::from(byte ^ top ^ self.flip);
+        let unused = match digits {
+            7..=9 => 0,
+            5 | 6 => 1,
+            3 | 4 => 2,
+            _ => 3,
+        };
+        if let Some(first) = raw.get_mut(unused) {
+            *first ^= std::mem::take(&mut self.top);
         }
-        let limit = 10_u32.pow(u32::try_from(digits).unwrap_or(9));
-        if value < limit { Ok(value) } else { Err("DECIMAL: a group holds too many digits") }
+        self.bytes = Some(rest);
+        Some((u32::from_be_bytes(raw) ^ self.flip) & (u32::MAX >> (8 * unused)))
+    }
+}
+
+impl Iterator for Groups<'_> {
+    type Item = Group;
+
+    fn next(&mut self) -> Option<Group> {
+        let is_fraction = self.whole == 0;
+        let digits = if is_fraction {
+            let digits = self.fraction.min(9);
+            self.fraction -= digits;
+            digits
+        } else {
+            // The short group is the first before the point, and the last behind it.
+            let digits = match self.whole % 9 {
+                0 => 9,
+                short => short,
+            };
+            self.whole -= digits;
+            digits
+        };
+        if digits == 0 {
+            return None;
+        }
+        let value = self.next_value(digits)?;
+        Some(Group { digits, value, is_fraction })
     }
 }
 
@@ -143,9 +218,9 @@ mod tests {
     use super::*;
 
     fn text(precision: u8, scale: u8, bytes: &[u8]) -> String {
-        let mut out = String::new();
+        let mut out = Vec::new();
         Decimal::decode(precision, scale, bytes).unwrap().push_text(&mut out);
-        out
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
@@ -164,7 +239,8 @@ mod tests {
 
     #[test]
     fn unscaled_is_the_shortest_twos_complement() {
-        let of = |bytes: &[u8]| Decimal::decode(5, 2, bytes).unwrap().unscaled();
+        let of =
+            |bytes: &[u8]| Decimal::decode(5, 2, bytes).unwrap().unscaled().as_bytes().to_vec();
         assert_eq!(of(&[0x80, 0, 0]), [0]);
         assert_eq!(of(&[0x80, 1, 28]), [0x00, 0x80], "1.28");
         assert_eq!(of(&[0x7F, 0xFE, !28]), [0x80], "-1.28");
@@ -177,10 +253,10 @@ mod tests {
             for scale in 0..=40 {
                 for length in 0..40 {
                     for fill in [0, 0x7F, 0x80, 0xFF] {
-                        if let Ok(decimal) = Decimal::decode(precision, scale, &vec![fill; length])
-                        {
+                        let bytes = vec![fill; length];
+                        if let Ok(decimal) = Decimal::decode(precision, scale, &bytes) {
                             decimal.unscaled();
-                            decimal.push_text(&mut String::new());
+                            decimal.push_text(&mut Vec::new());
                         }
                     }
                 }

@@ -17,10 +17,14 @@
 //! [`Cell::Value`]: crate::binlog::rows::Cell::Value
 
 mod charset;
+mod collation;
 mod compressed;
 mod decimal;
-mod inflate;
+mod digits;
 mod json;
+pub mod json_diff;
+mod json_path;
+mod multi_byte;
 mod network;
 mod number_text;
 mod single_byte;
@@ -31,10 +35,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use charset::Charset;
-pub use decimal::Decimal;
+pub use decimal::{Decimal, Unscaled};
+pub use digits::{push_base64, push_json_string, push_signed, push_unsigned};
 pub use json::Json;
 pub use number_text::{push_double, push_float};
-pub use text::{push_base64, render_text, timestamp};
+pub use text::{push_moment, render_text, timestamp};
 
 use crate::binlog::table::{Column, Kind, Meaning};
 use crate::binlog::table_map::label_bytes;
@@ -58,7 +63,7 @@ pub enum Value<'a> {
     /// DOUBLE.
     Double(f64),
     /// DECIMAL.
-    Decimal(Decimal),
+    Decimal(Decimal<'a>),
     /// BIT.
     Bit {
         /// The column's width, 1 to 64.
@@ -87,6 +92,13 @@ pub enum Value<'a> {
     Text(Cow<'a, str>),
     /// Bytes that are not text, or that cannot be read as text.
     Bytes(Cow<'a, [u8]>, Why),
+    /// BINARY(n): n bytes, of which the log leaves out zeros at the end.
+    Padded {
+        /// What the log has.
+        bytes: &'a [u8],
+        /// How many zero bytes follow.
+        zeros: u16,
+    },
     /// ENUM.
     Enum {
         /// From 1; 0 is the empty error value.
@@ -98,7 +110,7 @@ pub enum Value<'a> {
     Set {
         /// Bit 0 is the first member.
         bits: u64,
-        /// All members of the column, where the log names them; else empty. See [`set_members`].
+        /// All members of the column, where the log names them; else empty. See [`push_members`].
         labels: &'a [String],
         /// In which the members' names may still be.
         collation: Option<u16>,
@@ -202,11 +214,26 @@ impl std::error::Error for ValueError {}
 pub fn decode<'a>(column: &'a Column, bytes: &'a [u8]) -> Result<Value<'a>, ValueError> {
     let fail = |what| ValueError { what, length: bytes.len() };
     match column.kind {
-        Kind::Tiny => integer(column, bytes, 1).ok_or(fail("TINYINT: not 1 byte")),
-        Kind::Short => integer(column, bytes, 2).ok_or(fail("SMALLINT: not 2 bytes")),
-        Kind::Int24 => integer(column, bytes, 3).ok_or(fail("MEDIUMINT: not 3 bytes")),
-        Kind::Long => integer(column, bytes, 4).ok_or(fail("INT: not 4 bytes")),
-        Kind::LongLong => integer(column, bytes, 8).ok_or(fail("BIGINT: not 8 bytes")),
+        Kind::Tiny => match *bytes {
+            [a] => Ok(integer(column, a.into(), 8)),
+            _ => Err(fail("TINYINT: not 1 byte")),
+        },
+        Kind::Short => match bytes.try_into() {
+            Ok(raw) => Ok(integer(column, u16::from_le_bytes(raw).into(), 16)),
+            Err(_) => Err(fail("SMALLINT: not 2 bytes")),
+        },
+        Kind::Int24 => match *bytes {
+            [a, b, c] => Ok(integer(column, u32::from_le_bytes([a, b, c, 0]).into(), 24)),
+            _ => Err(fail("MEDIUMINT: not 3 bytes")),
+        },
+        Kind::Long => match bytes.try_into() {
+            Ok(raw) => Ok(integer(column, u32::from_le_bytes(raw).into(), 32)),
+            Err(_) => Err(fail("INT: not 4 bytes")),
+        },
+        Kind::LongLong => match bytes.try_into() {
+            Ok(raw) => Ok(integer(column, u64::from_le_bytes(raw), 64)),
+            Err(_) => Err(fail("BIGINT: not 8 bytes")),
+        },
         Kind::Float => match <[u8; 4]>::try_from(bytes) {
             Ok(raw) => Ok(Value::Float(f32::from_le_bytes(raw))),
             Err(_) => Err(fail("FLOAT: not 4 bytes")),
@@ -263,16 +290,29 @@ pub fn vector_floats(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
     })
 }
 
-/// The members of a [`Value::Set`] that are set, in their order; `None` if one has no name.
-pub fn set_members(
+/// Appends the members of a [`Value::Set`] that are set, in their order, with commas; appends nothing and is
+/// false if one of them has no name.
+pub fn push_members(
     bits: u64,
     labels: &[String],
     collation: Option<u16>,
-) -> Option<Vec<Cow<'_, str>>> {
-    (0..64)
-        .filter(|index| bits >> index & 1 == 1)
-        .map(|index: usize| label(labels.get(index)?, collation))
-        .collect()
+    out: &mut Vec<u8>,
+) -> bool {
+    let start = out.len();
+    let mut left = bits;
+    while left != 0 {
+        let member = labels.get(left.trailing_zeros() as usize);
+        let Some(member) = member.and_then(|text| label(text, collation)) else {
+            out.truncate(start);
+            return false;
+        };
+        if left != bits {
+            out.push(b',');
+        }
+        out.extend_from_slice(member.as_bytes());
+        left &= left - 1;
+    }
+    true
 }
 
 /// A member's name; the log may have it in the column's character set, see [`label_bytes`].
@@ -286,19 +326,16 @@ fn label(text: &str, collation: Option<u16>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// `width` little-endian bytes; the sign is the column's.
-fn integer<'a>(column: &Column, bytes: &[u8], width: usize) -> Option<Value<'a>> {
-    if bytes.len() != width {
-        return None;
-    }
-    let unsigned = little_endian(bytes);
-    let shift = 64 - 8 * u32::try_from(width).ok()?;
+/// A number of so many bits; the sign is the column's.
+#[inline]
+fn integer<'a>(column: &Column, unsigned: u64, bits: u32) -> Value<'a> {
+    let shift = 64 - bits;
     let signed = (unsigned << shift).cast_signed() >> shift;
-    Some(match column.unsigned {
+    match column.unsigned {
         Some(true) => Value::UInt(unsigned),
         None if signed < 0 => Value::SignUnknown { signed, unsigned },
         Some(false) | None => Value::Int(signed),
-    })
+    }
 }
 
 /// Up to 8 little-endian bytes.
@@ -347,7 +384,7 @@ fn set<'a>(column: &'a Column, bytes: &[u8]) -> Option<Value<'a>> {
 fn string<'a>(column: &Column, bytes: &'a [u8]) -> Result<Value<'a>, &'static str> {
     Ok(match column.meaning {
         Meaning::Plain if column.kind == Kind::String && column.collation == Some(BINARY) => {
-            Value::Bytes(fixed(bytes, column.meta), Why::Binary)
+            fixed(bytes, column.meta)
         }
         Meaning::Plain => read_text(column.collation, Cow::Borrowed(bytes)),
         Meaning::Json => match read_text(column.collation.or(Some(UTF8MB4_BIN)), bytes.into()) {
@@ -362,14 +399,11 @@ fn string<'a>(column: &Column, bytes: &'a [u8]) -> Result<Value<'a>, &'static st
 }
 
 /// BINARY(n) has n bytes, but the log leaves out its last zero bytes.
-fn fixed(bytes: &[u8], length: u16) -> Cow<'_, [u8]> {
-    let length = usize::from(length);
-    if bytes.len() >= length {
-        return Cow::Borrowed(bytes);
+fn fixed(bytes: &[u8], length: u16) -> Value<'_> {
+    match usize::from(length).checked_sub(bytes.len()).map(u16::try_from) {
+        Some(Ok(zeros @ 1..)) => Value::Padded { bytes, zeros },
+        _ => Value::Bytes(Cow::Borrowed(bytes), Why::Binary),
     }
-    let mut whole = bytes.to_vec();
-    whole.resize(length, 0);
-    Cow::Owned(whole)
 }
 
 /// The collation of BINARY, VARBINARY and BLOB.
@@ -424,7 +458,7 @@ mod tests {
     #[test]
     fn binary_has_its_whole_length() {
         let mut binary = Column { collation: Some(63), ..column(Kind::String, 4) };
-        let padded = Value::Bytes(Cow::Owned(vec![1, 0, 0, 0]), Why::Binary);
+        let padded = Value::Padded { bytes: &[1], zeros: 3 };
         assert_eq!(decode(&binary, &[1]), Ok(padded));
         binary.collation = None;
         let unknown = Value::Bytes(Cow::Borrowed(&[1]), Why::CharsetUnknown);
@@ -461,7 +495,7 @@ mod tests {
                     for fill in [0, 1, 0x7F, 0x80, 0xFF] {
                         let column = Column { collation: Some(255), ..column(kind, meta) };
                         if let Ok(value) = decode(&column, &vec![fill; length]) {
-                            let _ = render_text(&value, &mut String::new());
+                            let _ = render_text(&value, &mut Vec::new());
                         }
                     }
                 }

@@ -3,88 +3,128 @@
 //! The servers' `my_gcvt` (`strings/dtoa.c(c)`) prints a DOUBLE in full from 1e-15 up to 1e15 and with an
 //! exponent outside of that. A FLOAT it rounds to 6 digits, which loses bits; here it keeps all.
 
-use std::fmt::Write as _;
+use super::digits::push_signed;
 
 /// Appends a DOUBLE: `0.1`, `100`, `1e15`, `-2.5e-20`; `100.0` instead of `100` with `point`.
-pub fn push_double(number: f64, point: bool, out: &mut String) {
-    push(format_args!("{number:e}"), point, out);
+/// What is not a number is `NaN`, `inf` or `-inf`.
+pub fn push_double(number: f64, point: bool, out: &mut Vec<u8>) {
+    if number.is_finite() {
+        push(zmij::Buffer::new().format_finite(number), point, out);
+    } else {
+        push_odd(number.is_nan(), number < 0.0, out);
+    }
 }
 
 /// Appends a FLOAT in the same layout.
-pub fn push_float(number: f32, point: bool, out: &mut String) {
-    push(format_args!("{number:e}"), point, out);
+pub fn push_float(number: f32, point: bool, out: &mut Vec<u8>) {
+    if number.is_finite() {
+        push(zmij::Buffer::new().format_finite(number), point, out);
+    } else {
+        push_odd(number.is_nan(), number < 0.0, out);
+    }
+}
+
+#[cold]
+fn push_odd(nan: bool, negative: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(match (nan, negative) {
+        (true, _) => b"NaN",
+        (false, true) => b"-inf",
+        (false, false) => b"inf",
+    });
 }
 
 /// The layout of `my_gcvt`: the point is moved by up to this many digits.
 const DIGITS_BEFORE_POINT_MAX: i32 = 15;
 
-/// `text` is Rust's shortest form with an exponent: `-1.5e-7`.
-fn push(text: std::fmt::Arguments<'_>, point: bool, out: &mut String) {
-    let mut short = Short::default();
-    write!(short, "{text}").expect("the longest number has 24 characters");
-    let text = short.as_str();
-    let (text, sign) = match text.strip_prefix('-') {
-        Some(text) => (text, "-"),
-        None => (text, ""),
-    };
-    out.push_str(sign);
-    let Some((mantissa, exponent)) = text.split_once('e') else {
-        // Not a number, or infinite: the servers store neither.
-        out.push_str(text);
-        return;
-    };
-    let (first, rest) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let exponent: i32 = exponent.parse().expect("Rust writes an exponent as a number");
-    let before = exponent + 1;
-    let count = i32::try_from(1 + rest.len()).expect("at most 17 digits");
-    if before <= -DIGITS_BEFORE_POINT_MAX || (before > DIGITS_BEFORE_POINT_MAX && count <= before) {
-        out.push_str(mantissa);
-        write!(out, "e{exponent}").expect("a String takes all");
-        return;
+/// `text` has the shortest digits, in any layout: `-1.5`, `0.00015`, `1.5e-7`, `100.0`.
+fn push(text: &str, point: bool, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; DIGITS_MAX];
+    let Shortest { negative, count, before } = read(text.as_bytes(), &mut digits);
+    let digits = digits.get(..count).unwrap_or_default();
+    if negative {
+        out.push(b'-');
     }
-    if before <= 0 {
-        out.push_str("0.");
-        out.extend((before..0).map(|_| '0'));
-        out.push_str(first);
-        out.push_str(rest);
-        return;
-    }
-    for (index, digit) in (0..).zip(first.chars().chain(rest.chars())) {
-        if index == before {
-            out.push('.');
+    let whole = usize::try_from(before).unwrap_or(0);
+    let is_whole = count <= whole;
+    if before <= -DIGITS_BEFORE_POINT_MAX || (before > DIGITS_BEFORE_POINT_MAX && is_whole) {
+        let (first, rest) = digits.split_at(1.min(count));
+        out.extend_from_slice(first);
+        if !rest.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(rest);
         }
-        out.push(digit);
-    }
-    out.extend((count..before).map(|_| '0'));
-    if point && count <= before {
-        out.push_str(".0");
-    }
-}
-
-/// A short text without an allocation.
-#[derive(Default)]
-struct Short {
-    bytes: [u8; 32],
-    length: usize,
-}
-
-impl Short {
-    fn as_str(&self) -> &str {
-        self.bytes
-            .get(..self.length)
-            .and_then(|bytes| std::str::from_utf8(bytes).ok())
-            .unwrap_or_default()
+        out.push(b'e');
+        push_signed((before - 1).into(), out);
+    } else if before <= 0 {
+        out.extend_from_slice(b"0.");
+        out.resize(out.len() + before.unsigned_abs() as usize, b'0');
+        out.extend_from_slice(digits);
+    } else if is_whole {
+        out.extend_from_slice(digits);
+        out.resize(out.len() + whole - count, b'0');
+        if point {
+            out.extend_from_slice(b".0");
+        }
+    } else {
+        let (whole, fraction) = digits.split_at(whole);
+        out.extend_from_slice(whole);
+        out.push(b'.');
+        out.extend_from_slice(fraction);
     }
 }
 
-impl std::fmt::Write for Short {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.length + text.len();
-        let free = self.bytes.get_mut(self.length..end).ok_or(std::fmt::Error)?;
-        free.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
+/// More than any shortest number has.
+const DIGITS_MAX: usize = 24;
+
+/// A number of so many digits, with the point behind so many of them.
+struct Shortest {
+    negative: bool,
+    /// Without zeros at either end; zero itself has one digit.
+    count: usize,
+    /// Digits before the point; below zero for zeros between the point and the first digit.
+    before: i32,
+}
+
+/// Reads a number's text; its digits go into `digits`.
+fn read(text: &[u8], digits: &mut [u8; DIGITS_MAX]) -> Shortest {
+    let (negative, text) = match text.split_first() {
+        Some((b'-', text)) => (true, text),
+        _ => (false, text),
+    };
+    let (mut count, mut before, mut seen_point) = (0, 0, false);
+    let mut bytes = text.iter();
+    for byte in bytes.by_ref() {
+        match byte {
+            b'.' => seen_point = true,
+            b'e' => break,
+            // Not a digit of the number, but it moves the point.
+            b'0' if count == 0 => before -= i32::from(seen_point),
+            digit => {
+                if let Some(place) = digits.get_mut(count) {
+                    *place = *digit;
+                    count += 1;
+                }
+                before += i32::from(!seen_point);
+            }
+        }
     }
+    before += exponent(bytes.as_slice());
+    while count > 0 && digits.get(count - 1) == Some(&b'0') {
+        count -= 1;
+    }
+    if count == 0 {
+        return Shortest { negative, count: 1, before: 1 };
+    }
+    Shortest { negative, count, before }
+}
+
+fn exponent(text: &[u8]) -> i32 {
+    let (sign, digits) = match text.split_first() {
+        Some((b'-', digits)) => (-1, digits),
+        Some((b'+', digits)) => (1, digits),
+        _ => (1, text),
+    };
+    sign * digits.iter().fold(0, |sum, digit| sum * 10 + i32::from(digit - b'0'))
 }
 
 #[cfg(test)]
@@ -92,9 +132,9 @@ mod tests {
     use super::*;
 
     fn double(number: f64, point: bool) -> String {
-        let mut out = String::new();
+        let mut out = Vec::new();
         push_double(number, point, &mut out);
-        out
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
@@ -123,8 +163,9 @@ mod tests {
     #[test]
     fn a_float_keeps_all_its_bits() {
         for bits in [1_u32, 0x3DCC_CCCD, 0x4B80_0000, 0x7F7F_FFFF, 0x47F1_2066, 0x0080_0001] {
-            let mut out = String::new();
+            let mut out = Vec::new();
             push_float(f32::from_bits(bits), false, &mut out);
+            let out = String::from_utf8(out).unwrap();
             assert_eq!(out.parse::<f32>().unwrap().to_bits(), bits, "{out}");
         }
     }

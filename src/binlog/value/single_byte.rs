@@ -1,11 +1,44 @@
 //! The upper halves of the servers' single-byte character sets, as Unicode code points.
 //!
-//! Each table holds what `convert(… using utf16)` of MySQL 9.7 and MariaDB 11.8 says of the bytes
-//! 0x80 to 0xFF (both agree on every one); 0 marks a byte that the character set does not define.
-//! The lower halves are ASCII, except in swe7.
+//! Each table holds what `CONVERT(… USING utf16)` of MySQL 9.7 and MariaDB 11.8 says of the bytes
+//! 0x80 to 0xFF (both agree on every one, and `tests/charset.rs` asks them again); 0 marks a byte that the
+//! character set does not define. The lower halves are ASCII, except in swe7.
 
 /// What the bytes 0x80 to 0xFF mean.
 pub(super) type Upper = [u16; 128];
+
+/// Reads text; `None` if a byte means nothing.
+pub(super) fn decode(upper: &Upper, bytes: &[u8]) -> Option<String> {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(match byte.checked_sub(0x80) {
+            None => char::from(*byte),
+            Some(place) => match upper.get(usize::from(place))? {
+                0 => return None,
+                code => char::from_u32(u32::from(*code))?,
+            },
+        });
+    }
+    Some(text)
+}
+
+/// What a byte of swe7 means.
+pub(super) fn swe7(byte: u8) -> Option<char> {
+    Some(match byte {
+        b'@' => 'É',
+        b'[' => 'Ä',
+        b'\\' => 'Ö',
+        b']' => 'Å',
+        b'^' => 'Ü',
+        b'`' => 'é',
+        b'{' => 'ä',
+        b'|' => 'ö',
+        b'}' => 'å',
+        b'~' => 'ü',
+        0x7F.. => return None,
+        _ => char::from(byte),
+    })
+}
 
 pub(super) const ARMSCII8: Upper = [
     0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f,

@@ -1,5 +1,5 @@
 //! Dates and times, in the formats of `sql-common/my_time.cc` (MySQL 5.6 and later, MariaDB 10 and later)
-//! and in the older ones.
+//! and in the older ones (`sql/field.cc`).
 //!
 //! | type in the log | bytes |
 //! |---|---|
@@ -10,45 +10,70 @@
 //! | old TIME | 3, little-endian: `hhmmss` as a decimal number |
 //! | old DATETIME | 8, little-endian: `yyyymmddhhmmss` as a decimal number |
 //! | old TIMESTAMP | 4, little-endian seconds |
+//! | old DATE | 4, little-endian: `yyyymmdd` as a decimal number (MySQL before 5.0) |
+//! | MariaDB's old TIME(1…6) | 4, 4, 5, 5, 5, 6 big-endian: units of the last digit, plus 839 hours |
+//! | MariaDB's old DATETIME(1…6) | 6, 6, 7, 7, 7, 8 big-endian: units of the last digit, as if all months had 32 days and years 13 months |
+//! | MariaDB's old TIMESTAMP(1…6) | 4 big-endian seconds, then 1, 1, 2, 2, 3, 3: units of the last digit |
 //!
 //! A fraction of 1 or 2 digits takes one byte (hundredths), of 3 or 4 two, of 5 or 6 three.
+//!
+//! A value with a month 13 or a minute 60 is none that a server has stored; it is refused.
 
-use super::{Date, DateTime, Time, Value, big_endian, little_endian};
+use super::{Date, DateTime, Time, Value, big_endian};
 use crate::binlog::table::Kind;
 
+type Read<'a> = Result<Value<'a>, &'static str>;
+
 /// Reads one value of a temporal type.
-pub(super) fn decode<'a>(kind: Kind, meta: u16, bytes: &[u8]) -> Result<Value<'a>, &'static str> {
+pub(super) fn decode<'a>(kind: Kind, meta: u16, bytes: &[u8]) -> Read<'a> {
     let digits = u8::try_from(meta).ok().filter(|digits| *digits <= 6);
+    let digits = digits.ok_or("a fraction of more than 6 digits");
     match kind {
-        Kind::Date | Kind::NewDate => date(bytes).ok_or("DATE: not 3 bytes"),
-        Kind::Time2 => time2(digits.ok_or(BAD_DIGITS)?, bytes),
-        Kind::DateTime2 => datetime2(digits.ok_or(BAD_DIGITS)?, bytes),
-        Kind::Timestamp2 => timestamp2(digits.ok_or(BAD_DIGITS)?, bytes),
-        Kind::Time => old_time(bytes).ok_or("TIME, old format: not 3 bytes"),
-        Kind::DateTime => old_datetime(bytes)
-            .ok_or("DATETIME, old format: no such number (with a fraction it cannot be read)"),
-        _ => old_timestamp(bytes).ok_or("TIMESTAMP, old format: not 4 bytes"),
+        Kind::Time2 => time2(digits?, bytes),
+        Kind::DateTime2 => datetime2(digits?, bytes),
+        Kind::Timestamp2 => timestamp2(digits?, bytes),
+        Kind::Time if meta > 0 => hires_time(digits?, bytes),
+        Kind::DateTime if meta > 0 => hires_datetime(digits?, bytes),
+        Kind::Timestamp if meta > 0 => hires_timestamp(digits?, bytes),
+        Kind::Time => old_time(bytes),
+        Kind::DateTime => old_datetime(bytes),
+        Kind::Timestamp => match bytes.try_into() {
+            Ok(raw) => Ok(timestamp(u32::from_le_bytes(raw), 0, 0)),
+            Err(_) => Err("TIMESTAMP, old format: not 4 bytes"),
+        },
+        _ => date(bytes),
     }
 }
 
 /// A DATETIME, DATE or TIMESTAMP inside of JSON: `TIME_to_longlong_datetime_packed`.
-pub(super) fn packed_datetime(packed: i64) -> Option<DateTime> {
-    let packed = u64::try_from(packed).ok()?;
-    Some(unpack_datetime(packed >> 24, micros(packed & 0xFF_FFFF, 6)?, 6))
+pub(super) fn packed_datetime(packed: i64) -> Result<DateTime, &'static str> {
+    let packed = u64::try_from(packed).map_err(|_| "DATETIME: below zero")?;
+    unpack_datetime(packed >> 24, micros(packed & 0xFF_FFFF, 6)?, 6)
 }
 
 /// A TIME inside of JSON: `TIME_to_longlong_time_packed`.
-pub(super) fn packed_time(packed: i64) -> Option<Time> {
+pub(super) fn packed_time(packed: i64) -> Result<Time, &'static str> {
     let size = packed.unsigned_abs();
-    Some(unpack_time(packed < 0, size >> 24, micros(size & 0xFF_FFFF, 6)?, 6))
+    unpack_time(packed < 0, size >> 24, micros(size & 0xFF_FFFF, 6)?, 6)
 }
 
-fn date<'a>(bytes: &[u8]) -> Option<Value<'a>> {
-    let raw = (bytes.len() == 3).then(|| little_endian(bytes))?;
-    Some(Value::Date(Date { year: low16(raw >> 9), month: low(raw >> 5, 4), day: low(raw, 5) }))
+fn date<'a>(bytes: &[u8]) -> Read<'a> {
+    let date = match *bytes {
+        [a, b, c] => {
+            let raw = u32::from_le_bytes([a, b, c, 0]);
+            Date { year: (raw >> 9) as u16, month: (raw >> 5 & 15) as u8, day: (raw & 31) as u8 }
+        }
+        [a, b, c, d] => {
+            let raw = u32::from_le_bytes([a, b, c, d]);
+            let year = u16::try_from(raw / 10_000).map_err(|_| NO_DATE)?;
+            Date { year, month: (raw / 100 % 100) as u8, day: (raw % 100) as u8 }
+        }
+        _ => return Err("DATE: not 3 bytes"),
+    };
+    possible_date(date).map(Value::Date)
 }
 
-fn time2<'a>(digits: u8, bytes: &[u8]) -> Result<Value<'a>, &'static str> {
+fn time2<'a>(digits: u8, bytes: &[u8]) -> Read<'a> {
     let fraction = fraction_bytes(digits);
     if bytes.len() != 3 + fraction {
         return Err("TIME: the length does not fit its fraction");
@@ -57,119 +82,199 @@ fn time2<'a>(digits: u8, bytes: &[u8]) -> Result<Value<'a>, &'static str> {
     let bias = 0x80_i64 << (8 * (2 + fraction));
     let packed = big_endian(bytes).cast_signed() - bias;
     let size = packed.unsigned_abs();
-    let micros = micros(size & mask(8 * fraction), digits).ok_or(BAD_FRACTION)?;
-    Ok(Value::Time(unpack_time(packed < 0, size >> (8 * fraction), micros, digits)))
+    let micros = micros(size & mask(8 * fraction), digits)?;
+    unpack_time(packed < 0, size >> (8 * fraction), micros, digits).map(Value::Time)
 }
 
-fn datetime2<'a>(digits: u8, bytes: &[u8]) -> Result<Value<'a>, &'static str> {
+fn datetime2<'a>(digits: u8, bytes: &[u8]) -> Read<'a> {
     let fraction = fraction_bytes(digits);
-    if bytes.len() != 5 + fraction {
-        return Err("DATETIME: the length does not fit its fraction");
+    let (whole, rest) = bytes.split_first_chunk::<5>().ok_or(DATETIME_LENGTH)?;
+    if rest.len() != fraction {
+        return Err(DATETIME_LENGTH);
     }
-    let raw = big_endian(bytes);
-    let micros = micros(raw & mask(8 * fraction), digits).ok_or(BAD_FRACTION)?;
-    match (raw >> (8 * fraction)).checked_sub(0x80_0000_0000) {
-        Some(packed) => Ok(Value::DateTime(unpack_datetime(packed, micros, digits))),
-        None => Err("DATETIME: below zero"),
-    }
+    let [a, b, c, d, e] = *whole;
+    let packed = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]).checked_sub(0x80_0000_0000);
+    let micros = micros(big_endian(rest), digits)?;
+    unpack_datetime(packed.ok_or("DATETIME: below zero")?, micros, digits).map(Value::DateTime)
 }
 
-fn timestamp2<'a>(digits: u8, bytes: &[u8]) -> Result<Value<'a>, &'static str> {
-    let fraction = fraction_bytes(digits);
-    match bytes.split_first_chunk::<4>() {
-        Some((seconds, rest)) if rest.len() == fraction => Ok(Value::Timestamp {
-            seconds: u32::from_be_bytes(*seconds),
-            micros: micros(big_endian(rest), digits).ok_or(BAD_FRACTION)?,
-            digits,
-        }),
+const DATETIME_LENGTH: &str = "DATETIME: the length does not fit its fraction";
+
+fn timestamp2<'a>(digits: u8, bytes: &[u8]) -> Read<'a> {
+    match bytes.split_first_chunk() {
+        Some((seconds, rest)) if rest.len() == fraction_bytes(digits) => {
+            let micros = micros(big_endian(rest), digits)?;
+            Ok(timestamp(u32::from_be_bytes(*seconds), micros, digits))
+        }
         _ => Err("TIMESTAMP: the length does not fit its fraction"),
     }
 }
 
-fn old_time<'a>(bytes: &[u8]) -> Option<Value<'a>> {
-    let raw = (bytes.len() == 3).then(|| little_endian(bytes))?;
-    let signed = (raw << 40).cast_signed() >> 40;
+fn old_time<'a>(bytes: &[u8]) -> Read<'a> {
+    let [a, b, c] = *bytes else { return Err("TIME, old format: not 3 bytes") };
+    let signed = i32::from_le_bytes([0, a, b, c]) >> 8;
     let size = signed.unsigned_abs();
-    Some(Value::Time(Time {
+    possible_time(Time {
         negative: signed < 0,
-        hours: u32::try_from(size / 10_000).ok()?,
-        minutes: two_digits(size / 100),
-        seconds: two_digits(size),
+        hours: size / 10_000,
+        minutes: (size / 100 % 100) as u8,
+        seconds: (size % 100) as u8,
         micros: 0,
         digits: 0,
-    }))
+    })
+    .map(Value::Time)
 }
 
-fn old_datetime<'a>(bytes: &[u8]) -> Option<Value<'a>> {
-    let raw = (bytes.len() == 8).then(|| little_endian(bytes))?;
+fn old_datetime<'a>(bytes: &[u8]) -> Read<'a> {
+    let raw = bytes.try_into().map_err(|_| "DATETIME, old format: not 8 bytes")?;
+    let raw = u64::from_le_bytes(raw);
     let (days, clock) = (raw / 1_000_000, raw % 1_000_000);
-    let year = u16::try_from(days / 10_000).ok().filter(|year| *year <= 9999)?;
-    Some(Value::DateTime(DateTime {
-        date: Date { year, month: two_digits(days / 100), day: two_digits(days) },
-        hour: two_digits(clock / 10_000),
-        minute: two_digits(clock / 100),
-        second: two_digits(clock),
+    let year = u16::try_from(days / 10_000).map_err(|_| NO_DATE)?;
+    let two = |value: u64| (value % 100) as u8;
+    possible_datetime(DateTime {
+        date: Date { year, month: two(days / 100), day: two(days) },
+        hour: two(clock / 10_000),
+        minute: two(clock / 100),
+        second: two(clock),
         micros: 0,
         digits: 0,
-    }))
+    })
+    .map(Value::DateTime)
 }
 
-fn old_timestamp<'a>(bytes: &[u8]) -> Option<Value<'a>> {
-    let seconds = u32::from_le_bytes(bytes.try_into().ok()?);
-    Some(Value::Timestamp { seconds, micros: 0, digits: 0 })
+/// `Field_time_hires`: the zero point is the first second beyond what a TIME may be.
+fn hires_time<'a>(digits: u8, bytes: &[u8]) -> Read<'a> {
+    let wanted = [3, 4, 4, 5, 5, 5, 6].get(usize::from(digits)).copied();
+    if wanted != Some(bytes.len()) {
+        return Err("TIME, old format: the length does not fit its fraction");
+    }
+    let unit = unit(digits);
+    let zero = 839 * 3_600_000_000_i64 / i64::from(unit);
+    let packed = (big_endian(bytes).cast_signed() - zero) * i64::from(unit);
+    let size = packed.unsigned_abs();
+    let seconds = size / 1_000_000;
+    possible_time(Time {
+        negative: packed < 0,
+        hours: u32::try_from(seconds / 3600).map_err(|_| NO_TIME)?,
+        minutes: (seconds / 60 % 60) as u8,
+        seconds: (seconds % 60) as u8,
+        micros: (size % 1_000_000) as u32,
+        digits,
+    })
+    .map(Value::Time)
 }
 
-fn unpack_datetime(packed: u64, micros: u32, digits: u8) -> DateTime {
-    let months = packed >> 22;
-    DateTime {
-        date: Date {
-            year: low16(months / 13),
-            month: low(months % 13, 4),
-            day: low(packed >> 17, 5),
-        },
-        hour: low(packed >> 12, 5),
-        minute: low(packed >> 6, 6),
-        second: low(packed, 6),
+/// `Field_datetime_hires`.
+fn hires_datetime<'a>(digits: u8, bytes: &[u8]) -> Read<'a> {
+    let wanted = [5, 6, 6, 7, 7, 7, 8].get(usize::from(digits)).copied();
+    if wanted != Some(bytes.len()) {
+        return Err("DATETIME, old format: the length does not fit its fraction");
+    }
+    let units = 1_000_000 / u64::from(unit(digits));
+    let packed = big_endian(bytes);
+    let (seconds, micros) = (packed / units, (packed % units) as u32 * unit(digits));
+    let days = seconds / 86_400;
+    let year = u16::try_from(days / 32 / 13).map_err(|_| NO_DATE)?;
+    possible_datetime(DateTime {
+        date: Date { year, month: (days / 32 % 13) as u8, day: (days % 32) as u8 },
+        hour: (seconds / 3600 % 24) as u8,
+        minute: (seconds / 60 % 60) as u8,
+        second: (seconds % 60) as u8,
         micros,
         digits,
+    })
+    .map(Value::DateTime)
+}
+
+/// `Field_timestamp_hires`.
+fn hires_timestamp<'a>(digits: u8, bytes: &[u8]) -> Read<'a> {
+    match bytes.split_first_chunk() {
+        Some((seconds, rest)) if rest.len() == fraction_bytes(digits) => {
+            let micros = big_endian(rest) * u64::from(unit(digits));
+            let micros = u32::try_from(micros).ok().filter(|micros| *micros < 1_000_000);
+            Ok(timestamp(u32::from_be_bytes(*seconds), micros.ok_or(BAD_FRACTION)?, digits))
+        }
+        _ => Err("TIMESTAMP, old format: the length does not fit its fraction"),
     }
 }
 
-fn unpack_time(negative: bool, packed: u64, micros: u32, digits: u8) -> Time {
-    let hours = u32::from(low16(packed >> 12 & 0x3FF));
-    Time { negative, hours, minutes: low(packed >> 6, 6), seconds: low(packed, 6), micros, digits }
+/// Microseconds of a fraction's last digit.
+fn unit(digits: u8) -> u32 {
+    10_u32.pow(6_u32.saturating_sub(digits.into()))
 }
+
+fn timestamp<'a>(seconds: u32, micros: u32, digits: u8) -> Value<'a> {
+    Value::Timestamp { seconds, micros, digits }
+}
+
+fn unpack_datetime(packed: u64, micros: u32, digits: u8) -> Result<DateTime, &'static str> {
+    let months = u32::try_from(packed >> 22).map_err(|_| NO_DATE)?;
+    let date = Date {
+        year: u16::try_from(months / 13).map_err(|_| NO_DATE)?,
+        month: (months % 13) as u8,
+        day: (packed >> 17 & 31) as u8,
+    };
+    possible_datetime(DateTime {
+        date,
+        hour: (packed >> 12 & 31) as u8,
+        minute: (packed >> 6 & 63) as u8,
+        second: (packed & 63) as u8,
+        micros,
+        digits,
+    })
+}
+
+fn unpack_time(negative: bool, packed: u64, micros: u32, digits: u8) -> Result<Time, &'static str> {
+    possible_time(Time {
+        negative,
+        hours: u32::try_from(packed >> 12).map_err(|_| NO_TIME)?,
+        minutes: (packed >> 6 & 63) as u8,
+        seconds: (packed & 63) as u8,
+        micros,
+        digits,
+    })
+}
+
+/// Zero and partial dates, and days that their month does not have, are what servers may store.
+fn possible_date(date: Date) -> Result<Date, &'static str> {
+    let fine = date.year <= 9999 && date.month <= 12 && date.day <= 31;
+    if fine { Ok(date) } else { Err(NO_DATE) }
+}
+
+fn possible_datetime(moment: DateTime) -> Result<DateTime, &'static str> {
+    possible_date(moment.date)?;
+    let fine = moment.hour <= 23 && moment.minute <= 59 && moment.second <= 59;
+    if fine { Ok(moment) } else { Err("DATETIME: no such time of day") }
+}
+
+fn possible_time(time: Time) -> Result<Time, &'static str> {
+    let fine = time.hours <= 838 && time.minutes <= 59 && time.seconds <= 59;
+    if fine { Ok(time) } else { Err(NO_TIME) }
+}
+
+const NO_DATE: &str = "DATE: no such day";
+const NO_TIME: &str = "TIME: beyond 838:59:59, or a part beyond 59";
 
 fn fraction_bytes(digits: u8) -> usize {
     usize::from(digits.div_ceil(2))
 }
 
-/// A stored fraction in microseconds; `None` if it is a second or more.
-fn micros(stored: u64, digits: u8) -> Option<u32> {
-    let unit = [1_000_000, 10_000, 100, 1].get(fraction_bytes(digits)).copied()?;
-    let micros = u32::try_from(stored).ok()?.checked_mul(unit)?;
-    (micros < 1_000_000).then_some(micros)
+/// A stored fraction in microseconds, if it is less than a second.
+fn micros(stored: u64, digits: u8) -> Result<u32, &'static str> {
+    let unit = match digits {
+        0 => return Ok(0),
+        1 | 2 => 10_000,
+        3 | 4 => 100,
+        _ => 1,
+    };
+    let micros = stored * unit;
+    if micros < 1_000_000 { Ok(micros as u32) } else { Err(BAD_FRACTION) }
 }
 
 fn mask(bits: usize) -> u64 {
     (1 << bits) - 1
 }
 
-/// The lowest `bits` bits, at most 8.
-fn low(value: u64, bits: u32) -> u8 {
-    value.to_le_bytes()[0] & (0xFF >> (8 - bits))
-}
-
-fn low16(value: u64) -> u16 {
-    let [a, b, ..] = value.to_le_bytes();
-    u16::from_le_bytes([a, b])
-}
-
-fn two_digits(value: u64) -> u8 {
-    (value % 100).to_le_bytes()[0]
-}
-
-const BAD_DIGITS: &str = "a fraction of more than 6 digits";
 const BAD_FRACTION: &str = "a fraction of a second or more";
 
 #[cfg(test)]
@@ -178,9 +283,9 @@ mod tests {
     use super::*;
 
     fn text(kind: Kind, meta: u16, bytes: &[u8]) -> String {
-        let mut out = String::new();
+        let mut out = Vec::new();
         render_text(&decode(kind, meta, bytes).unwrap(), &mut out).unwrap();
-        out
+        String::from_utf8(out).unwrap()
     }
 
     #[test]

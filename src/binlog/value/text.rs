@@ -1,49 +1,59 @@
 //! Values as text: what `SELECT` prints with `time_zone='+00:00'`.
 
-use std::fmt::Write as _;
-
+use super::digits::{nine_digits, push_hex, push_signed, push_unsigned, two_digits};
 use super::{
-    Date, DateTime, Time, Value, ValueError, network, push_double, push_float, set_members,
+    Date, DateTime, Time, Value, ValueError, network, push_double, push_float, push_members,
     vector_floats,
 };
 
-/// Appends a value's text.
+/// Appends a value's text, in UTF-8.
 ///
 /// Numbers of unknown sign are written as the signed one, bytes as `0x…`, vectors as `[1,2.5]`, ENUM and
-/// SET with a member whose name is not known as their number.
+/// SET with a member whose name is not known as their number. A FLOAT has all digits that it needs to read
+/// back the same, where MySQL's SELECT rounds it to 6.
 ///
 /// # Errors
 /// When a JSON value is damaged. `out` may then hold a part.
-pub fn render_text(value: &Value<'_>, out: &mut String) -> Result<(), ValueError> {
+pub fn render_text(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
     match value {
-        Value::Int(number) | Value::SignUnknown { signed: number, .. } => push(out, number),
-        Value::UInt(number) | Value::Bit { value: number, .. } => push(out, number),
+        Value::Int(number) | Value::SignUnknown { signed: number, .. } => push_signed(*number, out),
+        Value::UInt(number) | Value::Bit { value: number, .. } => push_unsigned(*number, out),
         Value::Float(number) => push_float(*number, false, out),
         Value::Double(number) => push_double(*number, false, out),
         Value::Decimal(decimal) => decimal.push_text(out),
-        Value::Year(year) => push(out, format_args!("{year:04}")),
+        Value::Year(year) => out.extend_from_slice(&four_digits(*year)),
         Value::Date(date) => push_date(*date, out),
         Value::Time(time) => push_time(time, out),
         Value::DateTime(moment) => push_datetime(moment, out),
         Value::Timestamp { seconds, micros, digits } => {
             push_datetime(&timestamp(*seconds, *micros, *digits), out);
         }
-        Value::Text(text) => out.push_str(text),
-        Value::Bytes(bytes, _) => push_hex(bytes, out),
-        Value::Geometry { srid, wkb } => {
-            push_hex(&srid.to_le_bytes(), out);
-            wkb.iter().for_each(|byte| push(out, format_args!("{byte:02X}")));
+        Value::Text(text) => out.extend_from_slice(text.as_bytes()),
+        Value::Bytes(bytes, _) => {
+            out.extend_from_slice(b"0x");
+            push_hex(bytes, out);
         }
-        Value::Enum { label: Some(label), .. } => out.push_str(label),
-        Value::Enum { index, label: None } => push(out, index),
-        Value::Set { bits, labels, collation } => match set_members(*bits, labels, *collation) {
-            Some(members) => out.push_str(&members.join(",")),
-            None => push(out, bits),
-        },
+        Value::Padded { bytes, zeros } => {
+            out.extend_from_slice(b"0x");
+            push_hex(bytes, out);
+            out.resize(out.len() + 2 * usize::from(*zeros), b'0');
+        }
+        Value::Geometry { srid, wkb } => {
+            out.extend_from_slice(b"0x");
+            push_hex(&srid.to_le_bytes(), out);
+            push_hex(wkb, out);
+        }
+        Value::Enum { label: Some(label), .. } => out.extend_from_slice(label.as_bytes()),
+        Value::Enum { index, label: None } => push_unsigned((*index).into(), out),
+        Value::Set { bits, labels, collation } => {
+            if !push_members(*bits, labels, *collation, out) {
+                push_unsigned(*bits, out);
+            }
+        }
         Value::Json(json) => json.render(out)?,
         Value::Vector(bytes) => push_vector(bytes, out),
         Value::Uuid(bytes) => network::push_uuid(*bytes, out),
-        Value::Inet4(bytes) => push(out, std::net::Ipv4Addr::from(*bytes)),
+        Value::Inet4(bytes) => network::push_inet4(*bytes, out),
         Value::Inet6(bytes) => network::push_inet6(*bytes, out),
     }
     Ok(())
@@ -81,71 +91,64 @@ fn day(days: u32) -> Date {
     Date { year: u16::try_from(year).expect("a u32 of seconds ends in 2106"), month, day }
 }
 
-pub(super) fn push_date(date: Date, out: &mut String) {
-    push(out, format_args!("{:04}-{:02}-{:02}", date.year, date.month, date.day));
+fn four_digits(number: u16) -> [u8; 4] {
+    let [[a, b], [c, d]] = [number / 100 % 100, number % 100].map(|pair| two_digits(pair as u8));
+    [a, b, c, d]
 }
 
-pub(super) fn push_datetime(moment: &DateTime, out: &mut String) {
-    push_date(moment.date, out);
-    let DateTime { hour, minute, second, .. } = moment;
-    push(out, format_args!(" {hour:02}:{minute:02}:{second:02}"));
+fn date_text(date: Date) -> [u8; 10] {
+    let [a, b, c, d] = four_digits(date.year);
+    let [[e, f], [g, h]] = [date.month, date.day].map(two_digits);
+    [a, b, c, d, b'-', e, f, b'-', g, h]
+}
+
+pub(super) fn push_date(date: Date, out: &mut Vec<u8>) {
+    out.extend_from_slice(&date_text(date));
+}
+
+pub(super) fn push_datetime(moment: &DateTime, out: &mut Vec<u8>) {
+    push_moment(moment, b' ', out);
+}
+
+/// Appends date, a separator, and time of day.
+pub fn push_moment(moment: &DateTime, separator: u8, out: &mut Vec<u8>) {
+    let [a, b, c, d, e, f, g, h, i, j] = date_text(moment.date);
+    let [[k, l], [m, n], [o, p]] = [moment.hour, moment.minute, moment.second].map(two_digits);
+    out.extend_from_slice(&[a, b, c, d, e, f, g, h, i, j, separator, k, l, b':', m, n, b':', o, p]);
     push_fraction(moment.micros, moment.digits, out);
 }
 
-pub(super) fn push_time(time: &Time, out: &mut String) {
-    let Time { hours, minutes, seconds, .. } = time;
+pub(super) fn push_time(time: &Time, out: &mut Vec<u8>) {
     if time.negative {
-        out.push('-');
+        out.push(b'-');
     }
-    push(out, format_args!("{hours:02}:{minutes:02}:{seconds:02}"));
+    let (hundreds, hours) = ((time.hours / 100) as u8, (time.hours % 100) as u8);
+    if hundreds > 0 {
+        push_unsigned(hundreds.into(), out);
+    }
+    let [[a, b], [c, d], [e, f]] = [hours, time.minutes, time.seconds].map(two_digits);
+    out.extend_from_slice(&[a, b, b':', c, d, b':', e, f]);
     push_fraction(time.micros, time.digits, out);
 }
 
 /// `.` and as many digits as the column has.
-pub(super) fn push_fraction(micros: u32, digits: u8, out: &mut String) {
+fn push_fraction(micros: u32, digits: u8, out: &mut Vec<u8>) {
     if digits > 0 {
-        let shown = micros / 10_u32.pow(6 - u32::from(digits.min(6)));
-        push(out, format_args!(".{shown:0width$}", width = usize::from(digits)));
+        let [_, _, _, text @ ..] = nine_digits(micros);
+        out.push(b'.');
+        out.extend_from_slice(text.get(..usize::from(digits)).unwrap_or(&text));
     }
 }
 
-fn push_vector(bytes: &[u8], out: &mut String) {
-    out.push('[');
+fn push_vector(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'[');
     for (index, number) in vector_floats(bytes).enumerate() {
         if index > 0 {
-            out.push(',');
+            out.push(b',');
         }
         push_float(number, false, out);
     }
-    out.push(']');
-}
-
-fn push_hex(bytes: &[u8], out: &mut String) {
-    out.push_str("0x");
-    bytes.iter().for_each(|byte| push(out, format_args!("{byte:02X}")));
-}
-
-/// Appends base64 with padding and without line breaks.
-pub fn push_base64(bytes: &[u8], out: &mut String) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    out.reserve(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let mut whole = [0; 3];
-        whole.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
-        let [a, b, c] = whole.map(usize::from);
-        let places = [a >> 2, (a & 3) << 4 | b >> 4, (b & 15) << 2 | c >> 6, c & 63];
-        for (index, place) in places.into_iter().enumerate() {
-            out.push(if index <= chunk.len() {
-                char::from(ALPHABET.get(place).copied().unwrap_or_default())
-            } else {
-                '='
-            });
-        }
-    }
-}
-
-fn push(out: &mut String, text: impl std::fmt::Display) {
-    write!(out, "{text}").expect("a String takes all");
+    out.push(b']');
 }
 
 #[cfg(test)]
@@ -163,20 +166,9 @@ mod tests {
             (2_147_483_647, "2038-01-19 03:14:07"),
             (u32::MAX, "2106-02-07 06:28:15"),
         ] {
-            let mut out = String::new();
+            let mut out = Vec::new();
             push_datetime(&timestamp(seconds, 0, 0), &mut out);
-            assert_eq!(out, text);
-        }
-    }
-
-    #[test]
-    fn base64_pads() {
-        for (bytes, text) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
-            let mut out = String::new();
-            push_base64(bytes.as_bytes(), &mut out);
-            assert_eq!(out, text);
+            assert_eq!(out, text.as_bytes());
         }
     }
 
@@ -184,9 +176,9 @@ mod tests {
     fn a_set_names_its_members() {
         let labels = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
         for (bits, text) in [(0, ""), (1, "a"), (5, "a,c"), (9, "9")] {
-            let mut out = String::new();
+            let mut out = Vec::new();
             render_text(&Value::Set { bits, labels: &labels, collation: None }, &mut out).unwrap();
-            assert_eq!(out, text);
+            assert_eq!(out, text.as_bytes());
         }
     }
 }
