@@ -117,7 +117,7 @@ pub enum Value<'a> {
     },
     /// JSON; its text is made by [`Json::render`].
     Json(Json<'a>),
-    /// GEOMETRY and its subtypes.
+    /// GEOMETRY and its subtypes; an empty `wkb` is MariaDB's empty value, which has no SRID either.
     Geometry {
         /// The spatial reference system.
         srid: u32,
@@ -275,6 +275,8 @@ pub fn decode<'a>(column: &'a Column, bytes: &'a [u8]) -> Result<Value<'a>, Valu
         Kind::Json => Ok(Value::Json(Json::Binary(bytes))),
         Kind::Geometry => match bytes.split_first_chunk::<4>() {
             Some((srid, wkb)) => Ok(Value::Geometry { srid: u32::from_le_bytes(*srid), wkb }),
+            // What MariaDB writes where a NOT NULL column was given no value.
+            None if bytes.is_empty() => Ok(Value::Geometry { srid: 0, wkb: bytes }),
             None => Err(fail("GEOMETRY: shorter than its SRID")),
         },
         Kind::Vector => vector(bytes).ok_or(fail("VECTOR: not a multiple of 4 bytes")),

@@ -40,7 +40,9 @@ pub fn render_text(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), ValueErro
         }
         Value::Geometry { srid, wkb } => {
             out.extend_from_slice(b"0x");
-            push_hex(&srid.to_le_bytes(), out);
+            if !wkb.is_empty() {
+                push_hex(&srid.to_le_bytes(), out);
+            }
             push_hex(wkb, out);
         }
         Value::Enum { label: Some(label), .. } => out.extend_from_slice(label.as_bytes()),

@@ -124,6 +124,11 @@ impl Column {
         }
     }
 
+    /// Whether it has an expression.
+    pub fn is_computed(&self) -> bool {
+        self.definition.contains("generated always")
+    }
+
     fn is_compressed(&self) -> bool {
         self.definition.contains("compressed")
     }

@@ -9,5 +9,7 @@ pub const LOG_BIN_COMPRESS: bool = false;
 pub const PARTIAL_JSON: bool = false;
 /// XA transactions in two phases.
 pub const XA: bool = false;
+/// Members of ENUM and SET whose bytes are UTF-8 in a character set that is not.
+pub const MEMBERS_IN_UTF16LE: bool = false;
 /// MariaDB: what a UUID, INET or JSON column means is asked of a live server although its log has names.
 pub const MEANINGS_BESIDE_NAMES: bool = false;

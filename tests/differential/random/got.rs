@@ -1,7 +1,7 @@
 //! A value as Rivulet decodes it, and whether SELECT says the same.
 
 use rivulet::binlog::table::Column as LoggedColumn;
-use rivulet::binlog::value::{self, Value, Why, render_text, set_members};
+use rivulet::binlog::value::{self, Value, Why, push_members, render_text};
 
 use super::column::{Kind, Truth};
 use super::features;
@@ -40,8 +40,9 @@ impl Got {
     pub fn read(column: &LoggedColumn, bytes: &[u8]) -> Result<Self, String> {
         let value = value::decode(column, bytes).map_err(|error| error.to_string())?;
         let plain = || {
-            let mut text = String::new();
-            render_text(&value, &mut text).map(|()| text).map_err(|error| error.to_string())
+            let mut text = Vec::new();
+            render_text(&value, &mut text).map_err(|error| error.to_string())?;
+            String::from_utf8(text).map_err(|error| error.to_string())
         };
         Ok(match &value {
             Value::SignUnknown { signed, unsigned } => Self::Unsure(*signed, *unsigned),
@@ -51,13 +52,20 @@ impl Got {
             Value::Text(text) => Self::Text(text.clone().into_owned()),
             Value::Json(_) => Self::Text(plain()?),
             Value::Bytes(bytes, why) => Self::Bytes(bytes.clone().into_owned(), *why),
+            Value::Padded { bytes, zeros } => {
+                let zeros = vec![0; usize::from(*zeros)];
+                Self::Bytes([*bytes, &zeros].concat(), Why::Binary)
+            }
             Value::Enum { index, label } => {
                 Self::Member((*index).into(), label.as_ref().map(ToString::to_string))
             }
             Value::Set { bits, labels, collation } => {
-                let members = set_members(*bits, labels, *collation).filter(|_| !labels.is_empty());
-                Self::Member(*bits, members.map(|members| members.join(",")))
+                let mut text = Vec::new();
+                let said = push_members(*bits, labels, *collation, &mut text);
+                let text = String::from_utf8(text).map_err(|error| error.to_string())?;
+                Self::Member(*bits, (said && !labels.is_empty()).then_some(text))
             }
+            Value::Geometry { wkb: [], .. } => Self::Raw(Vec::new()),
             Value::Geometry { srid, wkb } => Self::Raw([&srid.to_le_bytes()[..], wkb].concat()),
             Value::Vector(bytes) => Self::Raw(bytes.to_vec()),
             _ => Self::Plain(plain()?),

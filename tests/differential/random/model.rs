@@ -212,6 +212,8 @@ impl Model {
         match (&row.cells[index], &truth[index]) {
             (Cell::Unsaid, _) => partial,
             (Cell::Said(said), truth) => said.agrees(&self.columns[index].kind, truth, self.knows),
+            // What a column computes is in no image that is not full.
+            (Cell::Shown(_), _) if partial && self.columns[index].is_computed() => true,
             (Cell::Shown(shown), truth) => shown == truth,
         }
     }
