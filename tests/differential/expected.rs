@@ -14,15 +14,6 @@ pub enum Expected {
 }
 use Expected::{Refused, Right, RightButTables};
 
-/// Right and refused cases per flavour.
-pub fn counts(flavour: Flavour) -> (usize, usize) {
-    match flavour {
-        Flavour::Mysql => (33, 6),
-        Flavour::Mariadb1011 => (33, 8),
-        Flavour::Mariadb118 => (35, 8),
-    }
-}
-
 const DDL: &str = "DDL changes rows, and no line says so";
 
 /// The expectation for one case.

@@ -118,7 +118,9 @@ impl Got {
 /// not even the server can read it and write it again.
 fn same_bytes(texts: &[String], bytes: &[u8], why: Why, named: bool) -> bool {
     let raw = texts.get(1).unwrap_or(&texts[0]);
-    let lossy = texts.get(2).is_some_and(|back| back != raw);
+    // MariaDB reads some bytes as the replacement character, and that as those bytes.
+    let replaced = texts[0].contains("EFBFBD");
+    let lossy = replaced || texts.get(2).is_some_and(|back| back != raw);
     let fine = match why {
         Why::Binary => false,
         Why::CharsetUnknown => !named,

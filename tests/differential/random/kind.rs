@@ -154,7 +154,7 @@ impl Types {
         let length = *chance.of(&[60, 300]);
         let name = *chance.of(&["varchar", "text", "mediumtext"]);
         let size = if name == "varchar" { format!("({length})") } else { String::new() };
-        (Kind::Text { charset, length }, format!("{name}{size}{clause} compressed"))
+        (Kind::Text { charset, length }, format!("{name}{size} compressed{clause}"))
     }
 
     /// ENUM or SET.
