@@ -6,13 +6,16 @@ SERVERS ?= mysql mariadb1011 mariadb118
 # `make run` ends by itself after so many row changes or seconds; without either, at Ctrl-C.
 ROWS ?=
 SECONDS ?=
+# `make differential`: so many values of each server; without a seed a new one is taken, and printed.
+VALUES ?= 1000000
+SEED ?=
 # How many worlds `make sim` tries; SEED=n replays one.
 SEEDS ?= 1000
 # `make fuzz` ends after so many executions of all targets together; or after SECONDS of each.
 RUNS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim fuzz agent collector bench size
+.PHONY: help run test check sim differential fuzz agent collector bench size
 
 help: ## lists what can be done
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -30,6 +33,10 @@ sim: ## simulates SEEDS=1000 worlds of failing agents, links and collectors, or 
 
 fuzz: ## fuzzes all that reads bytes from outside: RUNS=10000000 executions in total, or SECONDS=… for each target
 	tests/fuzz/run.sh "$(RUNS)" "$(SECONDS)"
+
+differential: ## random tables and values on each server, from file and stream, against SELECT (VALUES=1000000, SEED=n, SERVERS="…")
+	SERVERS="$(SERVERS)" tests/servers.sh fetch all
+	SERVERS="$(SERVERS)" VALUES=$(VALUES) SEED=$(SEED) $(CARGO) test --features collector --test random -- --nocapture
 
 check: ## formatting, lints and documentation, warnings as errors
 	$(CARGO) fmt --check

@@ -294,6 +294,8 @@ fn is_character(kind: Kind) -> bool {
             | Kind::MediumBlob
             | Kind::LongBlob
             | Kind::BlobCompressed
+            // A BLOB to the server that writes the field.
+            | Kind::Vector
     )
 }
 
@@ -567,6 +569,15 @@ mod tests {
         };
         assert_eq!(collation(Flavor::Mariadb), Some(1030), "hp8_english_nopad_ci");
         assert_eq!(collation(Flavor::Mysql), Some(0x8000 | 1030));
+    }
+
+    #[test]
+    fn vector_has_a_character_set() {
+        // VECTOR, VARCHAR; a character set each, then a default and the second's.
+        for sets in [&[3, 2, 63, 8][..], &[2, 3, 63, 1, 8]] {
+            let table = table(&map(&[242, 15], &[4, 9, 0], sets)).unwrap();
+            assert_eq!(table.columns[1].collation, Some(8));
+        }
     }
 
     #[test]

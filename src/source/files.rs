@@ -36,6 +36,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// Read at once.
 const READ: usize = 64 << 10;
+/// MySQL removes its index before it gives the new one that name; so long it may be missing.
+const INDEX_MISSING: Duration = Duration::from_secs(2);
 /// No server's list of logs is longer.
 const INDEX_BYTES_MAX: u64 = 16 << 20;
 
@@ -92,7 +94,7 @@ impl Files {
         let path = match &index {
             None => settings.path.clone(),
             Some(index) => {
-                let entries = read_index(index)?;
+                let entries = read_index(index, stopper)?;
                 let found = match which {
                     Which::First => entries.first(),
                     Which::Last => entries.last(),
@@ -199,7 +201,7 @@ impl Files {
     /// The file behind this one in the index, if there is one by now.
     fn next_file(&self) -> Result<Option<PathBuf>, SourceError> {
         let Some(index) = &self.index else { return Ok(None) };
-        let entries = read_index(index)?;
+        let entries = read_index(index, &self.stopper)?;
         let here = entries.iter().position(|entry| file_name(entry) == self.name);
         // Purged while we read it: what follows is not known to be what came next.
         let Some(here) = here else {
@@ -256,10 +258,11 @@ fn is_index(path: &Path) -> bool {
 }
 
 /// The entries of an index, one a line.
-fn read_index(path: &Path) -> Result<Vec<String>, SourceError> {
+fn read_index(path: &Path, stopper: &Stopper) -> Result<Vec<String>, SourceError> {
     let failed = |error| SourceError::File { path: path.to_owned(), error };
     let mut text = String::new();
-    open(path)?.take(INDEX_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+    let file = open_index(path, stopper)?;
+    file.take(INDEX_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
     entries(&text)
 }
 
@@ -289,6 +292,22 @@ pub(super) fn check_index(text: &str) {
         assert!(!entry.split('/').any(|part| part == ".."), "{entry}");
     }
     assert!(entries.len() <= text.matches('\n').count());
+}
+
+fn open_index(path: &Path, stopper: &Stopper) -> Result<File, SourceError> {
+    let deadline = Instant::now() + INDEX_MISSING;
+    loop {
+        match open(path) {
+            Err(SourceError::File { error, .. })
+                if error.kind() == ErrorKind::NotFound
+                    && Instant::now() < deadline
+                    && !stopper.stopped() =>
+            {
+                stopper.sleep_until(deadline.min(Instant::now() + PAUSE_MIN));
+            }
+            other => return other,
+        }
+    }
 }
 
 fn file_name(entry: &str) -> &str {

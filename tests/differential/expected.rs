@@ -14,15 +14,6 @@ pub enum Expected {
 }
 use Expected::{Refused, Right, RightButTables};
 
-/// Right and refused cases per flavour.
-pub fn counts(flavour: Flavour) -> (usize, usize) {
-    match flavour {
-        Flavour::Mysql => (35, 4),
-        Flavour::Mariadb1011 => (34, 7),
-        Flavour::Mariadb118 => (36, 7),
-    }
-}
-
 const DDL: &str = "DDL changes rows, and no line says so";
 
 /// The expectation for one case.

@@ -10,6 +10,7 @@ use crate::harness::process::{self, RIVULET};
 use crate::harness::replay::{Change, Replay};
 use crate::harness::server::Server;
 use crate::harness::tables::Table;
+use crate::record;
 use crate::reference::{self, Cell, Row, Verdict};
 use crate::scan;
 use crate::script::Script;
@@ -17,8 +18,16 @@ use crate::script::Script;
 /// The exit code for bytes that cannot be decoded.
 const CANNOT_DECODE: i32 = 3;
 
+/// What a right case came to.
+pub struct Told {
+    /// For people.
+    pub said: String,
+    /// For [`crate::record`].
+    pub record: String,
+}
+
 /// Examines what the case has left in the server's logs.
-pub fn of(server: &Server, script: &Script, expected: Expected) -> Result<String, String> {
+pub fn of(server: &Server, script: &Script, expected: Expected) -> Result<Told, String> {
     let files = server.closed_logs();
     match expected {
         Expected::Right => right(server, script, &files, true),
@@ -28,7 +37,7 @@ pub fn of(server: &Server, script: &Script, expected: Expected) -> Result<String
 }
 
 /// All three ways to print it end with the same code and the same words, and none with a panic.
-fn refused(files: &[PathBuf], words: &str) -> Result<String, String> {
+fn refused(files: &[PathBuf], words: &str) -> Result<Told, String> {
     let mut said = String::new();
     for arguments in [&["--format", "debezium"][..], &["--format", "text"], &["--stats"]] {
         let output = decode(arguments, files);
@@ -40,7 +49,8 @@ fn refused(files: &[PathBuf], words: &str) -> Result<String, String> {
             return Err(format!("{arguments:?}: no word of `{words}`: {said}"));
         }
     }
-    Ok(format!("refused: {said}"))
+    let record = record::of_error(&said);
+    Ok(Told { said: format!("refused: {said}"), record })
 }
 
 fn right(
@@ -48,7 +58,7 @@ fn right(
     script: &Script,
     files: &[PathBuf],
     tables: bool,
-) -> Result<String, String> {
+) -> Result<Told, String> {
     let lines = decoded(&["--format", "debezium"], files)?;
     let lines = String::from_utf8(lines).map_err(|error| format!("not UTF-8: {error}"))?;
     let changes = Change::all(&lines);
@@ -70,7 +80,7 @@ fn right(
     if tables && script.metadata_full {
         said += &format!(", {} rows as by SELECT", compare_tables(server, script, &changes)?);
     }
-    Ok(said)
+    Ok(Told { said, record: record::of_lines(&lines, &changes) })
 }
 
 fn decode(arguments: &[&str], files: &[PathBuf]) -> Output {
