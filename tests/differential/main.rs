@@ -25,6 +25,7 @@ mod verdict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
+use std::time::Instant;
 
 use expected::Expected;
 use harness::server::{Flavour, Server};
@@ -139,7 +140,7 @@ fn examine(flavour: Flavour) -> Vec<Outcome> {
 }
 
 fn case(server: &Server, script: &Script) -> Outcome {
-    let expected = expected::of(server.flavour, &script.name);
+    let (start, expected) = (Instant::now(), expected::of(server.flavour, &script.name));
     let result = catch_unwind(AssertUnwindSafe(|| {
         prepare(server, script);
         script.run(server);
@@ -149,6 +150,7 @@ fn case(server: &Server, script: &Script) -> Outcome {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         Err(text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned())
     });
+    println!("{}: {}: {:.1} s", server.flavour, script.name, start.elapsed().as_secs_f32());
     Outcome { case: script.name.clone(), expected, result }
 }
 

@@ -140,6 +140,11 @@ impl Server {
         Session::open(&self.name, charset)
     }
 
+    /// Statements on a connection of their own, whatever becomes of it: the server may be killed.
+    pub fn client(&self, statements: &str) -> Output {
+        script(&["sql", &self.name, "-e", statements])
+    }
+
     /// Forgets all binlogs and begins with the first.
     pub fn reset_logs(&self) {
         self.sql(if self.flavour.is_mysql() {
