@@ -11,8 +11,9 @@
 
 use super::header::EventKind;
 use super::reader::{DecodeError, Reader, Reason};
-use super::table::Table;
+use super::table::{Column, Table};
 use super::table_map::{bit, decode_column_count, decode_table_id};
+use super::width::take;
 pub use super::width::{Width, length_prefix_bytes, value_len, width};
 
 /// What happened to a row.
@@ -154,32 +155,96 @@ impl<'a> Image<'a> {
         Self { present, present_count }
     }
 
+    /// Splits an image into a cell per column. At an error the cells are those before it.
+    #[inline]
     fn split(
         &self,
         table: &Table,
         reader: &mut Reader<'a>,
         cells: &mut Vec<Cell<'a>>,
     ) -> Result<(), DecodeError> {
-        let nulls = reader.bytes(self.present_count.div_ceil(8), "row: which are NULL")?;
-        let all_present = self.present_count == table.columns.len();
-        cells.reserve(table.columns.len());
+        let nulls = reader.bytes(self.present_count.div_ceil(8), "row: which are NULL");
+        let nulls = nulls.inspect_err(|_| cells.clear())?;
+        let columns = table.columns.as_slice();
+        // No cell is written twice but in the first row of a wider table.
+        cells.resize(columns.len(), Cell::Absent);
+        let split = match self.present_count == columns.len() {
+            true => split_all(columns, nulls, reader.peek(), cells),
+            false => self.split_present(columns, nulls, reader.peek(), cells),
+        };
+        match split {
+            Ok(rest) => {
+                reader.skip_to(rest);
+                Ok(())
+            }
+            Err((index, rest)) => {
+                reader.skip_to(rest);
+                cells.truncate(index);
+                Err(refusal(columns, index, reader))
+            }
+        }
+    }
+
+    /// Where not all columns are in the image.
+    fn split_present(
+        &self,
+        columns: &[Column],
+        nulls: &[u8],
+        mut rest: &'a [u8],
+        cells: &mut [Cell<'a>],
+    ) -> Result<&'a [u8], (usize, &'a [u8])> {
         let mut nth = 0;
-        for (index, column) in table.columns.iter().enumerate() {
-            if !all_present && !bit(self.present, index) {
-                cells.push(Cell::Absent);
+        for (index, (column, cell)) in columns.iter().zip(cells).enumerate() {
+            if !bit(self.present, index) {
+                *cell = Cell::Absent;
                 continue;
             }
             let is_null = bit(nulls, nth);
             nth += 1;
-            cells.push(match is_null {
-                true => Cell::Null,
-                false => Cell::Value(
-                    super::width::split(column, reader).map_err(|e| e.of_column(index))?,
-                ),
-            });
+            if is_null {
+                *cell = Cell::Null;
+                continue;
+            }
+            let Some((value, tail)) = take(column, rest) else { return Err((index, rest)) };
+            (*cell, rest) = (Cell::Value(value), tail);
         }
-        Ok(())
+        Ok(rest)
     }
+}
+
+/// Splits an image that has all columns; says what follows it, or which column does not fit there.
+///
+/// A byte of `nulls` stands for eight columns.
+#[inline]
+fn split_all<'a>(
+    columns: &[Column],
+    nulls: &[u8],
+    mut rest: &'a [u8],
+    cells: &mut [Cell<'a>],
+) -> Result<&'a [u8], (usize, &'a [u8])> {
+    let eights = columns.chunks(8).zip(cells.chunks_mut(8)).zip(nulls);
+    for (eight, ((columns, cells), nulls)) in eights.enumerate() {
+        let mut nulls = *nulls;
+        for (nth, (column, cell)) in columns.iter().zip(cells).enumerate() {
+            if nulls & 1 == 1 {
+                *cell = Cell::Null;
+            } else if let Some((value, tail)) = take(column, rest) {
+                (*cell, rest) = (Cell::Value(value), tail);
+            } else {
+                return Err((8 * eight + nth, rest));
+            }
+            nulls >>= 1;
+        }
+    }
+    Ok(rest)
+}
+
+/// Why the value of this column cannot be taken off.
+#[cold]
+fn refusal(columns: &[Column], index: usize, reader: &mut Reader<'_>) -> DecodeError {
+    let again = columns.get(index).map(|column| super::width::split(column, reader));
+    let error = again.and_then(Result::err).expect("what failed once fails again");
+    error.of_column(index)
 }
 
 /// The rows of an event, one after the other.
@@ -201,17 +266,23 @@ impl<'a> RowIter<'a, '_> {
         before: &mut Vec<Cell<'a>>,
         after: &mut Vec<Cell<'a>>,
     ) -> Result<bool, DecodeError> {
-        before.clear();
-        after.clear();
         let left = self.reader.left();
         if left == 0 {
+            before.clear();
+            after.clear();
             return Ok(false);
         }
-        if let Some(image) = self.before {
-            image.split(self.table, &mut self.reader, before)?;
+        // What the last row left there is overwritten, which is cheaper than beginning anew.
+        match self.before {
+            Some(image) => {
+                let split = image.split(self.table, &mut self.reader, before);
+                split.inspect_err(|_| after.clear())?;
+            }
+            None => before.clear(),
         }
-        if let Some(image) = self.after {
-            image.split(self.table, &mut self.reader, after)?;
+        match self.after {
+            Some(image) => image.split(self.table, &mut self.reader, after)?,
+            None => after.clear(),
         }
         if self.reader.left() == left {
             return Err(self.reader.error("row", Reason::Trailing { left }));

@@ -16,7 +16,7 @@ pub enum Width {
 
 /// The width of a column's values; `None` if type and metadata do not go together or if the type
 /// cannot be read.
-#[inline]
+#[inline(always)]
 pub fn width(kind: Kind, meta: u16) -> Option<Width> {
     use Width::{Fixed, Prefixed};
     let [low, high] = meta.to_le_bytes();
@@ -69,8 +69,33 @@ pub fn value_len(column: &Column, bytes: &[u8]) -> Result<usize, DecodeError> {
     Ok(reader.at())
 }
 
+/// The column's value at the start of `bytes`, without its length, and what follows it; `None` if
+/// there are fewer bytes or if the type cannot be read, and then [`split`] says why.
+#[inline(always)]
+pub(super) fn take<'a>(column: &Column, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let (len, rest) = match width(column.kind, column.meta)? {
+        Width::Fixed(len) => (len, bytes),
+        Width::Prefixed(1) => {
+            let (len, rest) = bytes.split_first()?;
+            (usize::from(*len), rest)
+        }
+        Width::Prefixed(2) => {
+            let (len, rest) = bytes.split_first_chunk()?;
+            (usize::from(u16::from_le_bytes(*len)), rest)
+        }
+        Width::Prefixed(3) => {
+            let ([low, middle, high], rest) = bytes.split_first_chunk()?;
+            (u32::from_le_bytes([*low, *middle, *high, 0]) as usize, rest)
+        }
+        Width::Prefixed(_) => {
+            let (len, rest) = bytes.split_first_chunk()?;
+            (u32::from_le_bytes(*len) as usize, rest)
+        }
+    };
+    rest.split_at_checked(len)
+}
+
 /// Takes the column's value off a row image, without its length.
-#[inline]
 pub(super) fn split<'a>(column: &Column, reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     const FIELD: &str = "row: value";
     const LENGTH: &str = "row: length of a value";
@@ -100,20 +125,22 @@ fn fraction(digits: u8) -> usize {
 }
 
 /// `decimal_bin_size`: groups of nine digits take four bytes.
+#[inline(always)]
 fn decimal(precision: u8, scale: u8) -> Option<usize> {
     let whole = precision.checked_sub(scale)?;
-    let digits = |count: u8| -> usize {
-        let rest = match count % 9 {
-            0 => 0,
-            1 | 2 => 1,
-            3 | 4 => 2,
-            5 | 6 => 3,
-            _ => 4,
-        };
-        usize::from(count / 9) * 4 + rest
-    };
-    Some(digits(whole) + digits(scale))
+    let digits = |count: u8| DECIMAL_BYTES.get(usize::from(count)).copied().map(usize::from);
+    Some(digits(whole)? + digits(scale)?)
 }
+
+/// The bytes of this many digits on one side of the point; no DECIMAL has more than 65.
+const DECIMAL_BYTES: [u8; 66] = {
+    let (mut bytes, mut count) = ([0; 66], 0);
+    while count < bytes.len() {
+        bytes[count] = (count / 9 * 4 + [0, 1, 1, 2, 2, 3, 3, 4, 4][count % 9]) as u8;
+        count += 1;
+    }
+    bytes
+};
 
 #[cfg(test)]
 mod tests {
@@ -126,6 +153,7 @@ mod tests {
             (Kind::NewDecimal, u16::from_le_bytes([10, 2]), Some(Fixed(5))),
             (Kind::NewDecimal, u16::from_le_bytes([65, 30]), Some(Fixed(30))),
             (Kind::NewDecimal, u16::from_le_bytes([1, 2]), None),
+            (Kind::NewDecimal, u16::from_le_bytes([66, 0]), None),
             (Kind::Timestamp2, 3, Some(Fixed(6))),
             (Kind::DateTime2, 6, Some(Fixed(8))),
             (Kind::Time2, 7, None),

@@ -70,7 +70,7 @@ CREATE TABLE customers (id BIGINT UNSIGNED NOT NULL PRIMARY KEY, code CHAR(36) C
   phone VARCHAR(30) CHARACTER SET ascii, street VARCHAR(200) NOT NULL, zip VARCHAR(12) CHARACTER SET ascii NOT NULL,
   city VARCHAR(80) NOT NULL, country CHAR(2) CHARACTER SET ascii NOT NULL, language ENUM('fr','de','en','it') NOT NULL,
   interests SET('news','sms','offers','events') NOT NULL, balance DECIMAL(14,2) NOT NULL, credit DECIMAL(10,2),
-  points INT UNSIGNED NOT NULL, orders SMALLINT UNSIGNED NOT NULL, level TINYINT UNSIGNED NOT NULL, shard MEDIUMINT,
+  points INT UNSIGNED NOT NULL, orders SMALLINT UNSIGNED NOT NULL, level TINYINT UNSIGNED NOT NULL, shard MEDIUMINT UNSIGNED,
   score DOUBLE, rate FLOAT, address VARCHAR(45) CHARACTER SET ascii, created DATETIME NOT NULL,
   changed TIMESTAMP(6) NOT NULL, remark TEXT);";
 
@@ -301,7 +301,7 @@ fn customer(random: &mut fastrand::Rng, id: u64, sql: &mut String) {
         random.u32(..1_000_000),
         random.u32(..300),
         random.u32(..100),
-        random.i32(-1_000_000..1_000_000),
+        random.u32(..1_000_000),
         random.u32(..1000),
         random.u32(..10_000),
         random.u32(..100),

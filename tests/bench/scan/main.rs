@@ -4,9 +4,11 @@
 //! ```text
 //!  scan count  LOG             every value interpreted; prints the number of rows
 //!  scan split  LOG             rows split into columns only, as the edge does
+//!  scan generate oltp|small LOG  makes a log without a server
 //!  scan values LOG [--millis]  a line of plain text for each row image, as `tests/peers` writes it
 //! ```
 
+mod generated;
 #[expect(dead_code, reason = "the bench uses the rest")]
 #[path = "../log.rs"]
 mod log;
@@ -18,6 +20,7 @@ use std::hint::black_box;
 use std::io::{BufWriter, Write, stdout};
 use std::process::ExitCode;
 
+use generated::Kind;
 use log::Item;
 use rivulet::binlog::rows::Cell;
 use rivulet::binlog::table::{Column, Table};
@@ -29,8 +32,10 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["count", log] => count(log),
         ["split", log] => split(log),
+        ["generate", "oltp", log] => generate(log, Kind::Oltp, 800),
+        ["generate", "small", log] => generate(log, Kind::Small, 1600),
         ["values", log, options @ ..] => values(log, options.contains(&"--millis")),
-        _ => Err("count LOG | split LOG | values LOG [--millis]".into()),
+        _ => Err("count LOG | split LOG | generate oltp|small LOG | values LOG [--millis]".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,6 +44,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn generate(log: &str, kind: Kind, transactions: u32) -> Result<(), Box<dyn Error>> {
+    Ok(std::fs::write(log, generated::log(kind, transactions))?)
 }
 
 fn split(log: &str) -> Result<(), Box<dyn Error>> {
