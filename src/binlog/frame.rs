@@ -26,9 +26,11 @@ const KEEP_BYTES: usize = 256 << 10;
 /// Cuts a file's bytes into events.
 #[derive(Clone, Debug)]
 pub struct Framer {
-    buffer: Vec<u8>,
-    /// Where the bytes that are not yet taken out start in `buffer`.
+    memory: Vec<u8>,
+    /// Where the bytes that are not yet taken out start in `memory`.
     start: usize,
+    /// Where they end; what is behind is room.
+    end: usize,
     /// Where they start in the file.
     offset: u64,
     event_bytes_max: u32,
@@ -54,8 +56,9 @@ impl Framer {
     /// Expects a file from its first byte on.
     pub fn new() -> Self {
         Self {
-            buffer: Vec::new(),
+            memory: Vec::new(),
             start: 0,
+            end: 0,
             offset: 0,
             event_bytes_max: EVENT_BYTES_MAX,
             magic_seen: false,
@@ -82,20 +85,42 @@ impl Framer {
     /// Bytes held that are not yet taken out: once [`Self::next`] said `None`, those of an
     /// unfinished event.
     pub fn pending(&self) -> usize {
-        self.buffer.len() - self.start
+        self.end - self.start
     }
 
     /// Takes the file's next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.space(bytes.len()).copy_from_slice(bytes);
+        self.filled(bytes.len());
+    }
+
+    /// Room for so many of the file's next bytes, so that they can be read into it; [`Self::filled`] says
+    /// how many there were.
+    pub fn space(&mut self, len: usize) -> &mut [u8] {
         // Move what is left to the front only if that is less than what was taken out before it.
         if self.start > 0 && self.pending() <= self.start {
-            self.buffer.drain(..self.start);
+            self.memory.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
             self.start = 0;
-            if self.buffer.capacity() > KEEP_BYTES && self.buffer.len() < KEEP_BYTES / 2 {
-                self.buffer.shrink_to(KEEP_BYTES);
+            if self.memory.len() > KEEP_BYTES && self.end < KEEP_BYTES / 2 {
+                self.memory.truncate(KEEP_BYTES);
+                self.memory.shrink_to_fit();
             }
         }
-        self.buffer.extend_from_slice(bytes);
+        let end = self.end.saturating_add(len);
+        if self.memory.len() < end {
+            self.memory.resize(end, 0);
+        }
+        self.memory.get_mut(self.end..end).unwrap_or_default()
+    }
+
+    /// So many bytes of the last [`Self::space`] are the file's.
+    pub fn filled(&mut self, len: usize) {
+        self.end = self.end.saturating_add(len).min(self.memory.len());
+    }
+
+    fn held(&self) -> &[u8] {
+        self.memory.get(self.start..self.end).unwrap_or_default()
     }
 
     /// The next event, if all of it has arrived.
@@ -106,7 +131,7 @@ impl Framer {
         if !self.magic_seen && !self.take_magic()? {
             return Ok(None);
         }
-        let held = self.buffer.get(self.start..).unwrap_or_default();
+        let held = self.held();
         let Some(length) = held.get(9..HEADER_LEN).and_then(|bytes| bytes.first_chunk()) else {
             return Ok(None);
         };
@@ -115,16 +140,18 @@ impl Framer {
             let length_max = self.event_bytes_max;
             return Err(FrameError::Length { offset: self.offset, length, length_max });
         }
-        let Some(bytes) = held.get(..length as usize) else { return Ok(None) };
-        let offset = self.offset;
-        self.start += bytes.len();
+        if held.len() < length as usize {
+            return Ok(None);
+        }
+        let (offset, start) = (self.offset, self.start);
+        self.start += length as usize;
         self.offset = self.offset.saturating_add(length.into());
+        let bytes = self.memory.get(start..self.start).unwrap_or_default();
         Ok(Some(Frame { offset, bytes }))
     }
 
     fn take_magic(&mut self) -> Result<bool, FrameError> {
-        let held = self.buffer.get(self.start..).unwrap_or_default();
-        let Some(magic) = held.first_chunk() else { return Ok(false) };
+        let Some(magic) = self.held().first_chunk() else { return Ok(false) };
         match *magic {
             MAGIC => {}
             MAGIC_ENCRYPTED => return Err(FrameError::Encrypted),
@@ -252,7 +279,7 @@ mod tests {
         header[9..13].copy_from_slice(&(1_u32 << 30).to_le_bytes());
         framer.push(&header);
         assert_eq!(framer.next(), Ok(None));
-        assert!(framer.buffer.capacity() < 1024);
+        assert!(framer.memory.capacity() < 1024);
         for length in [0, 18, EVENT_BYTES_MAX + 1] {
             header[9..13].copy_from_slice(&length.to_le_bytes());
             let mut framer = Framer::resume(4);
@@ -268,6 +295,6 @@ mod tests {
         assert!(framer.next().unwrap().is_some());
         framer.push(&event(19, 2));
         assert!(framer.next().unwrap().is_some());
-        assert!(framer.buffer.capacity() <= 2 * KEEP_BYTES);
+        assert!(framer.memory.capacity() <= 2 * KEEP_BYTES);
     }
 }

@@ -151,7 +151,11 @@ struct Image<'a> {
 
 impl<'a> Image<'a> {
     fn new(present: &'a [u8], column_count: usize) -> Self {
-        let present_count = (0..column_count).filter(|index| bit(present, *index)).count();
+        let (whole, rest) = (column_count / 8, column_count % 8);
+        let ones = |byte: u8| byte.count_ones() as usize;
+        let in_whole: usize = present.iter().take(whole).map(|byte| ones(*byte)).sum();
+        let last = present.get(whole).map_or(0, |byte| byte & !(u8::MAX << rest));
+        let present_count = in_whole + ones(last);
         Self { present, present_count }
     }
 

@@ -26,7 +26,7 @@ pub(crate) enum Item<'a> {
     Commit(u64),
 }
 
-/// Bytes that are handed to the framer at a time.
+/// Bytes that are read at a time.
 const PORTION: usize = 64 << 10;
 
 impl Log {
@@ -51,15 +51,15 @@ pub(crate) fn each(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let (mut framer, mut decoder, mut assembler) =
         (Framer::new(), Decoder::new(), Assembler::new());
-    let (mut before, mut after, mut portion) = (Vec::new(), Vec::new(), vec![0; PORTION]);
+    let (mut before, mut after) = (Vec::new(), Vec::new());
     loop {
-        let len = match from.read(&mut portion) {
+        let len = match from.read(framer.space(PORTION)) {
             Ok(0) => return Ok(()),
             Ok(len) => len,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.into()),
         };
-        framer.push(&portion[..len]);
+        framer.filled(len);
         while let Some(frame) = framer.next()? {
             let (header, event) = decoder.decode(frame.bytes)?;
             match assembler.step(&header, event, frame.offset)? {
