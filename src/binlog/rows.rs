@@ -366,6 +366,21 @@ mod tests {
     }
 
     #[test]
+    fn an_error_leaves_nothing_of_the_row_before() {
+        let table = table();
+        let heads = 13;
+        for (cut, before_len) in [(UPDATE.len() - 1, 3), (heads + 14 + 2, 0)] {
+            let mut reader = Reader::new(&UPDATE[..cut]);
+            let event = RowsEvent::decode(EventKind::UpdateRowsV2, &mut reader, false).unwrap();
+            let mut iter = event.rows(&table).unwrap();
+            let (mut before, mut after) = (Vec::new(), Vec::new());
+            assert!(iter.next_row(&mut before, &mut after).unwrap());
+            assert!(iter.next_row(&mut before, &mut after).is_err(), "{cut}");
+            assert_eq!((before.len(), after.len()), (before_len, 0), "{cut}");
+        }
+    }
+
+    #[test]
     fn an_insert_without_a_trace_is_an_error() {
         let error = rows(EventKind::WriteRowsV1, &[7, 0, 0, 0, 0, 0, 1, 0, 3, 0]).unwrap_err();
         assert!(matches!(error.reason, Reason::Missing { .. }));

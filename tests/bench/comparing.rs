@@ -282,8 +282,9 @@ fn instructions(decoder: Decoder, log: &Path) -> Result<Option<u64>, String> {
     if matches!(decoder, Decoder::Tool(_)) {
         return Ok(None);
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/instructions.sh");
-    let output = Command::new(script).args(decoder.command(log)).output().expect("it is there");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/count.sh");
+    let output = Command::new(script).arg("instructions").args(decoder.command(log)).output();
+    let output = output.expect("it is there");
     let text = String::from_utf8_lossy(&output.stdout);
     let counted = text.trim().parse().ok().filter(|_| output.status.success());
     counted.map(Some).ok_or_else(|| cannot_read(&output.stderr))

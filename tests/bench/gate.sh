@@ -6,13 +6,17 @@ cd "$(dirname "$0")/../.."
 scan=target/release/examples/scan
 mkdir -p target/bench
 
-hold() { # KIND MAX
+hold() { # KIND INSTRUCTIONS TRANSACTIONS
     "$scan" generate "$1" "target/bench/gate-$1"
     rows=$("$scan" count "target/bench/gate-$1")
-    all=$(tests/bench/instructions.sh "$scan" count "target/bench/gate-$1")
+    all=$(tests/bench/count.sh instructions "$scan" count "target/bench/gate-$1")
     each=$((all / rows))
     echo "gate: $1: $each instructions for each of $rows rows; at most $2"
     [ "$each" -le "$2" ] || { echo "gate: $1: decoding has become slower" >&2; failed=1; }
+    # One for the GTID of each transaction, some for each table, none for a row or a value.
+    calls=$(tests/bench/count.sh allocations "$scan" count "target/bench/gate-$1")
+    echo "gate: $1: $calls calls for memory in $3 transactions; at most $(($3 + 200))"
+    [ "$calls" -le "$(($3 + 200))" ] || { echo "gate: $1: decoding takes memory for rows" >&2; failed=1; }
 }
 
 # The peak memory of `rivulet decode`, as the kernel kept it: /proc is read while its output still waits for a reader.
@@ -38,7 +42,7 @@ hold_memory() { # LOG KIB
 }
 
 failed=0
-hold oltp 5000
-hold small 1300
+hold oltp 5000 800
+hold small 1300 1600
 hold_memory target/bench/gate-oltp 6144
 exit $failed

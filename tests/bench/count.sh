@@ -1,7 +1,8 @@
 #!/bin/sh
-# The number of instructions that a program executes, its start included, as valgrind's callgrind counts them.
+# The number of instructions that a program executes, its start included, or of its calls for memory, as valgrind
+# counts them.
 #
-#   instructions.sh PROGRAM ARGUMENT…      prints the number; what the program prints is left out
+#   count.sh instructions|allocations PROGRAM ARGUMENT…      prints the number; what the program prints is left out
 #
 # Where there is no valgrind it is installed if this is root, and otherwise unpacked in target/valgrind; both through
 # the Debian mirror that this machine's apt already uses. If it cannot be had, this fails.
@@ -9,16 +10,16 @@ set -eu
 here=$(cd "$(dirname "$0")/../.." && pwd)
 own=$here/target/valgrind
 
-die() { echo "instructions.sh: $*" >&2; exit 1; }
+die() { echo "count.sh: $*" >&2; exit 1; }
 
 if ! command -v valgrind > /dev/null && [ ! -x "$own/usr/bin/valgrind" ]; then
     command -v apt-get > /dev/null || die "no valgrind, and no apt-get to fetch it with: install valgrind"
     if [ "$(id -u)" = 0 ]; then
-        echo "instructions.sh: no valgrind: installing Debian's package valgrind with apt-get" >&2
+        echo "count.sh: no valgrind: installing Debian's package valgrind with apt-get" >&2
         { apt-get -qq update && apt-get -qq install --no-install-recommends -y valgrind; } >&2 ||
             die "apt-get install valgrind failed (see above)"
     else
-        echo "instructions.sh: no valgrind: fetching Debian's package valgrind into target/valgrind" >&2
+        echo "count.sh: no valgrind: fetching Debian's package valgrind into target/valgrind" >&2
         rm -rf "$own" && mkdir -p "$own"
         (cd "$own" && apt-get -qq download valgrind) >&2 || die "apt-get download valgrind failed (see above)"
         dpkg-deb -x "$own"/valgrind_*.deb "$own" || die "the package valgrind cannot be unpacked"
@@ -35,8 +36,16 @@ else
     export VALGRIND_LIB
 fi
 
+what=$1
+shift
+case $what in
+instructions) set -- --tool=callgrind --callgrind-out-file=/dev/null -- "$@"
+    line='s/^==[0-9]*== Collected : \([0-9]*\).*/\1/p' ;;
+allocations) set -- --tool=memcheck --leak-check=no -- "$@"
+    line='s/^==[0-9]*== *total heap usage: \([0-9,]*\) allocs.*/\1/p' ;;
+*) die "instructions or allocations?" ;;
+esac
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-"$valgrind" --tool=callgrind --callgrind-out-file=/dev/null --log-file="$log" -- "$@" > /dev/null ||
-    { cat "$log" >&2; die "$1 failed under valgrind"; }
-sed -n 's/^==[0-9]*== Collected : \([0-9]*\).*/\1/p' "$log" | grep . || { cat "$log" >&2; die "callgrind counted nothing"; }
+"$valgrind" --log-file="$log" "$@" > /dev/null || { cat "$log" >&2; die "it failed under valgrind"; }
+sed -n "$line" "$log" | tr -d , | grep . || { cat "$log" >&2; die "valgrind counted nothing"; }
