@@ -73,6 +73,11 @@ pub fn value_len(column: &Column, bytes: &[u8]) -> Result<usize, DecodeError> {
 /// there are fewer bytes or if the type cannot be read, and then [`split`] says why.
 #[inline(always)]
 pub(super) fn take<'a>(column: &Column, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    // Most columns need no look at their metadata.
+    let plain = PLAIN.get(column.kind as usize).copied().unwrap_or(0);
+    if plain > 0 {
+        return bytes.split_at_checked(plain.into());
+    }
     let (len, rest) = match width(column.kind, column.meta)? {
         Width::Fixed(len) => (len, bytes),
         Width::Prefixed(1) => {
@@ -94,6 +99,20 @@ pub(super) fn take<'a>(column: &Column, bytes: &'a [u8]) -> Option<(&'a [u8], &'
     };
     rest.split_at_checked(len)
 }
+
+/// [`width`] of the kinds whose metadata does not matter, else 0.
+const PLAIN: [u8; 256] = {
+    let mut widths = [0; 256];
+    widths[Kind::Tiny as usize] = 1;
+    widths[Kind::Year as usize] = 1;
+    widths[Kind::Short as usize] = 2;
+    widths[Kind::Int24 as usize] = 3;
+    widths[Kind::Long as usize] = 4;
+    widths[Kind::Float as usize] = 4;
+    widths[Kind::LongLong as usize] = 8;
+    widths[Kind::Double as usize] = 8;
+    widths
+};
 
 /// Takes the column's value off a row image, without its length.
 pub(super) fn split<'a>(column: &Column, reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
@@ -167,6 +186,24 @@ mod tests {
             (Kind::OldDecimal, 0, None),
         ] {
             assert_eq!(width(kind, meta), want, "{kind:?} {meta}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_fast_is_what_is_taken_with_care() {
+        let bytes: Vec<u8> = (0..=255).cycle().skip(3).take(600).collect();
+        for code in 0..=255 {
+            let Some(kind) = super::super::table_map::kind_of(code) else { continue };
+            for meta in (0..=300).chain([0x0208, 0x020a, 0x1e41, 0x0103, 0x0801]) {
+                let column = Column { kind, meta, ..Column::default() };
+                for len in [0, 1, 2, 3, 4, 5, 8, 9, 30, 600] {
+                    let mut reader = Reader::new(&bytes[..len]);
+                    let careful = split(&column, &mut reader).ok();
+                    let fast = take(&column, &bytes[..len]);
+                    assert_eq!(fast.map(|it| it.0), careful, "{kind:?} {meta} {len}");
+                    assert!(fast.is_none_or(|it| it.1 == reader.peek()));
+                }
+            }
         }
     }
 

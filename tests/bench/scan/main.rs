@@ -63,15 +63,15 @@ fn split(log: &str) -> Result<(), Box<dyn Error>> {
 }
 
 fn count(log: &str) -> Result<(), Box<dyn Error>> {
-    let (mut rows, mut json) = (0_u64, String::new());
+    let (mut rows, mut json) = (0_u64, Default::default());
     interpret(
         log,
         |value| match value {
             // Its text is made, as the peers must.
             Value::Json(binary @ Json::Binary(_)) => {
-                json.clear();
                 binary.render(&mut json).expect("a server wrote it");
-                black_box(json.as_str());
+                black_box(&json);
+                json.clear();
             }
             value => {
                 black_box(value);
@@ -132,6 +132,7 @@ fn interpret(
 fn value(column: &Column, cell: &Cell<'_>, take: &mut impl FnMut(&Value<'_>)) {
     match cell {
         Cell::Value(bytes) => take(&value::decode(column, bytes).expect("a server wrote it")),
-        Cell::Null | Cell::Absent => take(&plain::NULL),
+        // The logs have whole images.
+        _ => take(&plain::NULL),
     }
 }

@@ -32,16 +32,17 @@ pub(crate) fn push(value: &Value<'_>, millis: bool, line: &mut Vec<u8>) {
             Ok(())
         }
         Value::Json(json) => {
-            let mut text = String::new();
+            let mut text = Default::default();
             json.render(&mut text).expect("a server wrote it");
-            let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+            let text: &[u8] = text.as_ref();
+            let json: serde_json::Value = serde_json::from_slice(text).expect("it is JSON");
             printable(json.to_string().as_bytes(), line);
             Ok(())
         }
         value => {
-            let mut text = String::new();
+            let mut text = Default::default();
             render_text(value, &mut text).expect("a server wrote it");
-            printable(text.as_bytes(), line);
+            printable(text.as_ref(), line);
             Ok(())
         }
     };
