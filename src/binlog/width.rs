@@ -101,6 +101,7 @@ pub(super) fn take<'a>(column: &Column, bytes: &'a [u8]) -> Option<(&'a [u8], &'
 }
 
 /// [`width`] of the kinds whose metadata does not matter, else 0.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it")]
 const PLAIN: [u8; 256] = {
     let mut widths = [0; 256];
     widths[Kind::Tiny as usize] = 1;
@@ -152,6 +153,7 @@ fn decimal(precision: u8, scale: u8) -> Option<usize> {
 }
 
 /// The bytes of this many digits on one side of the point; no DECIMAL has more than 65.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it")]
 const DECIMAL_BYTES: [u8; 66] = {
     let (mut bytes, mut count) = ([0; 66], 0);
     while count < bytes.len() {

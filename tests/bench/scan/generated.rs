@@ -123,7 +123,7 @@ const CUSTOMERS: &[Column] = &[
     column("first_name", 15, &[240, 0], |random, out| text(out, 1, &words(random, 1))),
     column("last_name", 15, &[240, 0], |random, out| text(out, 1, &words(random, 1))),
     column("email", 15, &[224, 1], |random, out| {
-        text(out, 2, &(digits(random, 6) + "@example.org"))
+        text(out, 2, &(digits(random, 6) + "@example.org"));
     }),
     column("phone", 15, &[120, 0], |random, out| text(out, 1, &digits(random, 12))),
     column("street", 15, &[32, 3], |random, out| text(out, 2, &words(random, 3))),
@@ -144,7 +144,7 @@ const CUSTOMERS: &[Column] = &[
     unsigned("orders", 2, |random, out| out.extend(random.u16(..).to_le_bytes())),
     column("level", 1, &[], |random, out| out.push(random.u8(..))),
     column("shard", 9, &[], |random, out| {
-        out.extend_from_slice(&random.u32(..).to_le_bytes()[..3])
+        out.extend_from_slice(&random.u32(..).to_le_bytes()[..3]);
     }),
     column("score", 5, &[8], |random, out| out.extend(random.f64().to_le_bytes())),
     column("rate", 4, &[4], |random, out| out.extend(random.f32().to_le_bytes())),
@@ -167,7 +167,7 @@ const LINES: &[Column] = &[
     unsigned("order_id", 8, |random, out| out.extend(random.u64(..1 << 40).to_le_bytes())),
     unsigned("line", 2, |random, out| out.extend(random.u16(..20).to_le_bytes())),
     column("sku", 15, &[160, 0], |random, out| {
-        text(out, 1, &("SKU-".to_owned() + &digits(random, 8)))
+        text(out, 1, &("SKU-".to_owned() + &digits(random, 8)));
     }),
     column("qty", 3, &[], |random, out| out.extend(random.u32(1..9).to_le_bytes())),
     column("price", 246, &[10, 4], |random, out| {
