@@ -24,9 +24,7 @@ pub fn read(log: &str, take: &mut impl Take) -> Outcome {
         match parser.next(&mut file) {
             Ok((_, event)) => rows(&event, take)?,
             // It knows no end of the file.
-            Err(BinlogError::IoError(error))
-                if error.kind() == io::ErrorKind::UnexpectedEof =>
-            {
+            Err(BinlogError::IoError(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Ok(());
             }
             Err(error) => return Err(format!("{error:?}")),
