@@ -38,12 +38,14 @@ differential: ## random tables and values on each server, from file and stream, 
 	SERVERS="$(SERVERS)" tests/servers.sh fetch all
 	SERVERS="$(SERVERS)" VALUES=$(VALUES) SEED=$(SEED) $(CARGO) test --features collector --test random -- --nocapture
 
-check: ## formatting, lints and documentation, warnings as errors
+check: ## formatting, lints and documentation, warnings as errors; instructions and memory of decoding
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --features collector -- -D warnings
 	$(CARGO) clippy -- -D warnings
 	$(CARGO) clippy --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib --features collector
+	$(CARGO) build --release --bin rivulet --example scan
+	tests/bench/gate.sh
 
 agent: ## builds the edge's program: target/release/rivulet
 	$(CARGO) build --release --bin rivulet
@@ -51,12 +53,14 @@ agent: ## builds the edge's program: target/release/rivulet
 collector: ## builds the centre's program: target/release/rivulet-collector
 	$(CARGO) build --release --features collector --bin rivulet-collector
 
-bench: ## measures what is promised, in units
+bench: ## measures what is promised, in units, and decoding beside others (BENCH_ONLY=compare,decode,batch,carry,wait,size)
 	mkdir -p target/bench
+	CARGO_TARGET_DIR=target/peers $(CARGO) build --release --locked --manifest-path tests/peers/Cargo.toml
 	$(CARGO) build --release --no-default-features --bin rivulet
 	cp target/release/rivulet target/bench/rivulet-without-decode
 	$(CARGO) build --release --features collector --bin rivulet-collector
 	$(CARGO) build --release --bin rivulet
+	$(CARGO) build --release --features collector --example scan
 	$(CARGO) run --release --features collector --example bench
 
 size: agent ## tells the edge program's size in bytes

@@ -32,9 +32,11 @@ const KEEP_BYTES: usize = 256 << 10;
 /// Cuts a file's bytes into events.
 #[derive(Clone, Debug)]
 pub struct Framer {
-    buffer: Vec<u8>,
-    /// Where the bytes that are not yet taken out start in `buffer`.
+    memory: Vec<u8>,
+    /// Where the bytes that are not yet taken out start in `memory`.
     start: usize,
+    /// Where they end; what is behind is room.
+    end: usize,
     /// Where they start in the file.
     offset: u64,
     /// Bytes of the event at `offset` that were handed out, and that are to come, if it comes in portions.
@@ -82,8 +84,9 @@ impl Framer {
     /// Expects a file from its first byte on.
     pub fn new() -> Self {
         Self {
-            buffer: Vec::new(),
+            memory: Vec::new(),
             start: 0,
+            end: 0,
             offset: 0,
             portions: None,
             event_bytes_max: EVENT_BYTES_MAX,
@@ -116,20 +119,42 @@ impl Framer {
     /// Bytes held that are not yet taken out: once [`Self::next`] said `None`, those of an
     /// unfinished event.
     pub fn pending(&self) -> usize {
-        self.buffer.len() - self.start
+        self.end - self.start
     }
 
     /// Takes the file's next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.space(bytes.len()).copy_from_slice(bytes);
+        self.filled(bytes.len());
+    }
+
+    /// Room for so many of the file's next bytes, so that they can be read into it; [`Self::filled`] says
+    /// how many there were.
+    pub fn space(&mut self, len: usize) -> &mut [u8] {
         // Move what is left to the front only if that is less than what was taken out before it.
         if self.start > 0 && self.pending() <= self.start {
-            self.buffer.drain(..self.start);
+            self.memory.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
             self.start = 0;
-            if self.buffer.capacity() > KEEP_BYTES && self.buffer.len() < KEEP_BYTES / 2 {
-                self.buffer.shrink_to(KEEP_BYTES);
+            if self.memory.len() > KEEP_BYTES && self.end < KEEP_BYTES / 2 {
+                self.memory.truncate(KEEP_BYTES);
+                self.memory.shrink_to_fit();
             }
         }
-        self.buffer.extend_from_slice(bytes);
+        let end = self.end.saturating_add(len);
+        if self.memory.len() < end {
+            self.memory.resize(end, 0);
+        }
+        self.memory.get_mut(self.end..end).unwrap_or_default()
+    }
+
+    /// So many bytes of the last [`Self::space`] are the file's.
+    pub fn filled(&mut self, len: usize) {
+        self.end = self.end.saturating_add(len).min(self.memory.len());
+    }
+
+    fn held(&self) -> &[u8] {
+        self.memory.get(self.start..self.end).unwrap_or_default()
     }
 
     /// The next event, if all of it has arrived, or the next portion of a TRANSACTION_PAYLOAD.
@@ -143,7 +168,7 @@ impl Framer {
         if self.portions.is_some() {
             return Ok(self.portion(Part::Rest));
         }
-        let held = self.buffer.get(self.start..).unwrap_or_default();
+        let held = self.held();
         let Some(length) = held.get(9..HEADER_LEN).and_then(|bytes| bytes.first_chunk()) else {
             return Ok(None);
         };
@@ -158,32 +183,35 @@ impl Framer {
             self.portions = Some((0, length.into()));
             return Ok(self.portion(Part::Head));
         }
-        let end = self.start.saturating_add(length as usize);
-        let Some(bytes) = self.buffer.get(self.start..end) else { return Ok(None) };
-        let offset = self.offset;
-        self.start += bytes.len();
+        if held.len() < length as usize {
+            return Ok(None);
+        }
+        let (offset, start) = (self.offset, self.start);
+        self.start += length as usize;
         self.offset = self.offset.saturating_add(length.into());
+        let bytes = self.memory.get(start..self.start).unwrap_or_default();
         Ok(Some(Frame { offset, bytes, part: Part::Whole }))
     }
 
     /// What there is of the event that comes in portions.
     fn portion(&mut self, part: Part) -> Option<Frame<'_>> {
         let (done, left) = self.portions?;
-        let held = self.buffer.get(self.start..).filter(|held| !held.is_empty())?;
-        let count = held.len().min(left.min(PORTION_MAX) as usize);
-        let bytes = held.get(..count)?;
-        let offset = self.offset;
+        let (held, start, offset) = (self.held().len(), self.start, self.offset);
+        let count = held.min(left.min(PORTION_MAX) as usize);
+        if count == 0 {
+            return None;
+        }
         self.start += count;
         self.portions = Some((done + count as u64, left - count as u64)).filter(|it| it.1 > 0);
         if self.portions.is_none() {
             self.offset = self.offset.saturating_add(done + count as u64);
         }
+        let bytes = self.memory.get(start..self.start)?;
         Some(Frame { offset, bytes, part })
     }
 
     fn take_magic(&mut self) -> Result<bool, FrameError> {
-        let held = self.buffer.get(self.start..).unwrap_or_default();
-        let Some(magic) = held.first_chunk() else { return Ok(false) };
+        let Some(magic) = self.held().first_chunk() else { return Ok(false) };
         match *magic {
             MAGIC => {}
             MAGIC_ENCRYPTED => return Err(FrameError::Encrypted),
@@ -293,7 +321,7 @@ mod tests {
                     payload.extend_from_slice(bytes);
                     assert_eq!(framer.is_inside(), payload.len() < 500_000 || framer.pending() > 0);
                 }
-                assert!(framer.buffer.capacity() <= (2 * portion).max(KEEP_BYTES));
+                assert!(framer.memory.capacity() <= (2 * portion).max(KEEP_BYTES));
             }
             assert_eq!(seen, [(4, 30), (500_034, 40)]);
             assert!(payload == whole[34..500_034], "portions of {portion}");
@@ -338,7 +366,7 @@ mod tests {
         header[9..13].copy_from_slice(&(1_u32 << 30).to_le_bytes());
         framer.push(&header);
         assert_eq!(framer.next(), Ok(None));
-        assert!(framer.buffer.capacity() < 1024);
+        assert!(framer.memory.capacity() < 1024);
         for length in [0, 18, EVENT_BYTES_MAX + 1] {
             header[9..13].copy_from_slice(&length.to_le_bytes());
             let mut framer = Framer::resume(4);
@@ -354,6 +382,6 @@ mod tests {
         assert!(framer.next().unwrap().is_some());
         framer.push(&event(19, 2));
         assert!(framer.next().unwrap().is_some());
-        assert!(framer.buffer.capacity() <= 2 * KEEP_BYTES);
+        assert!(framer.memory.capacity() <= 2 * KEEP_BYTES);
     }
 }

@@ -157,6 +157,13 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
+    /// Goes on at `rest`, a tail of what is left.
+    #[inline]
+    pub(super) fn skip_to(&mut self, rest: &'a [u8]) {
+        debug_assert!(self.rest.ends_with(rest));
+        self.advance(rest);
+    }
+
     /// Ends the reading. Fails if bytes are left over, for then the event was misunderstood.
     pub fn finish(self, field: &'static str) -> Result<(), DecodeError> {
         match self.rest.len() {

@@ -18,8 +18,9 @@ use super::format::Format;
 use super::header::EventKind;
 use super::old_temporal;
 use super::reader::{DecodeError, Reader, Reason};
-use super::table::{Kind, Table};
+use super::table::{Column, Kind, Table};
 use super::table_map::{bit, decode_column_count, decode_table_id};
+use super::width::take;
 pub use super::width::{Width, length_prefix_bytes, value_len, width};
 
 /// What happened to a row.
@@ -199,35 +200,68 @@ struct Image<'a> {
 
 impl<'a> Image<'a> {
     fn new(present: &'a [u8], column_count: usize) -> Self {
-        let present_count = (0..column_count).filter(|index| bit(present, *index)).count();
+        let (whole, rest) = (column_count / 8, column_count % 8);
+        let ones = |byte: u8| byte.count_ones() as usize;
+        let in_whole: usize = present.iter().take(whole).map(|byte| ones(*byte)).sum();
+        let last = present.get(whole).map_or(0, |byte| byte & !(u8::MAX << rest));
+        let present_count = in_whole + ones(last);
         Self { present, present_count }
     }
 
+    /// Splits an image into a cell per column. At an error the cells are those before it.
+    #[inline]
     fn split(
         &self,
         table: &Table,
         reader: &mut Reader<'a>,
         cells: &mut Vec<Cell<'a>>,
     ) -> Result<(), DecodeError> {
-        let nulls = reader.bytes(self.present_count.div_ceil(8), "row: which are NULL")?;
-        let all_present = self.present_count == table.columns.len();
-        cells.reserve(table.columns.len());
+        let nulls = reader.bytes(self.present_count.div_ceil(8), "row: which are NULL");
+        let nulls = nulls.inspect_err(|_| cells.clear())?;
+        let columns = table.columns.as_slice();
+        // No cell is written twice but in the first row of a wider table.
+        cells.resize(columns.len(), Cell::Absent);
+        let split = match self.present_count == columns.len() {
+            true => split_all(columns, nulls, reader.peek(), cells),
+            false => self.split_present(columns, nulls, reader.peek(), cells),
+        };
+        match split {
+            Ok(rest) => {
+                reader.skip_to(rest);
+                Ok(())
+            }
+            Err((index, rest)) => {
+                reader.skip_to(rest);
+                cells.truncate(index);
+                Err(refusal(columns, index, reader))
+            }
+        }
+    }
+
+    /// Where not all columns are in the image.
+    fn split_present(
+        &self,
+        columns: &[Column],
+        nulls: &[u8],
+        mut rest: &'a [u8],
+        cells: &mut [Cell<'a>],
+    ) -> Result<&'a [u8], (usize, &'a [u8])> {
         let mut nth = 0;
-        for (index, column) in table.columns.iter().enumerate() {
-            if !all_present && !bit(self.present, index) {
-                cells.push(Cell::Absent);
+        for (index, (column, cell)) in columns.iter().zip(cells).enumerate() {
+            if !bit(self.present, index) {
+                *cell = Cell::Absent;
                 continue;
             }
             let is_null = bit(nulls, nth);
             nth += 1;
-            cells.push(match is_null {
-                true => Cell::Null,
-                false => Cell::Value(
-                    super::width::split(column, reader).map_err(|e| e.of_column(index))?,
-                ),
-            });
+            if is_null {
+                *cell = Cell::Null;
+                continue;
+            }
+            let Some((value, tail)) = take(column, rest) else { return Err((index, rest)) };
+            (*cell, rest) = (Cell::Value(value), tail);
         }
-        Ok(())
+        Ok(rest)
     }
 
     /// The same for the after image of PARTIAL_UPDATE_ROWS, whose lists of differences have the width
@@ -238,6 +272,7 @@ impl<'a> Image<'a> {
         reader: &mut Reader<'a>,
         cells: &mut Vec<Cell<'a>>,
     ) -> Result<(), DecodeError> {
+        cells.clear();
         let options = reader.lenenc("row: value options")?;
         if options & !PARTIAL_JSON != 0 {
             return Err(reader.invalid(options, "row: value options"));
@@ -277,6 +312,41 @@ impl<'a> Image<'a> {
 /// `PARTIAL_JSON_UPDATES` of `enum_binlog_row_value_options`.
 const PARTIAL_JSON: u64 = 1;
 
+/// Splits an image that has all columns; says what follows it, or which column does not fit there.
+///
+/// A byte of `nulls` stands for eight columns.
+#[inline]
+fn split_all<'a>(
+    columns: &[Column],
+    nulls: &[u8],
+    mut rest: &'a [u8],
+    cells: &mut [Cell<'a>],
+) -> Result<&'a [u8], (usize, &'a [u8])> {
+    let eights = columns.chunks(8).zip(cells.chunks_mut(8)).zip(nulls);
+    for (eight, ((columns, cells), nulls)) in eights.enumerate() {
+        let mut nulls = *nulls;
+        for (nth, (column, cell)) in columns.iter().zip(cells).enumerate() {
+            if nulls & 1 == 1 {
+                *cell = Cell::Null;
+            } else if let Some((value, tail)) = take(column, rest) {
+                (*cell, rest) = (Cell::Value(value), tail);
+            } else {
+                return Err((8 * eight + nth, rest));
+            }
+            nulls >>= 1;
+        }
+    }
+    Ok(rest)
+}
+
+/// Why the value of this column cannot be taken off.
+#[cold]
+fn refusal(columns: &[Column], index: usize, reader: &mut Reader<'_>) -> DecodeError {
+    let again = columns.get(index).map(|column| super::width::split(column, reader));
+    let error = again.and_then(Result::err).expect("what failed once fails again");
+    error.of_column(index)
+}
+
 /// The rows of an event, one after the other.
 #[derive(Clone, Debug)]
 pub struct RowIter<'a, 't> {
@@ -299,10 +369,10 @@ impl<'a> RowIter<'a, '_> {
         before: &mut Vec<Cell<'a>>,
         after: &mut Vec<Cell<'a>>,
     ) -> Result<bool, DecodeError> {
-        before.clear();
-        after.clear();
         let left = self.reader.left();
         if left == 0 {
+            before.clear();
+            after.clear();
             return Ok(false);
         }
         if self.unproven {
@@ -322,13 +392,21 @@ impl<'a> RowIter<'a, '_> {
         before: &mut Vec<Cell<'a>>,
         after: &mut Vec<Cell<'a>>,
     ) -> Result<(), DecodeError> {
-        if let Some(image) = self.before {
-            image.split(self.table, &mut self.reader, before)?;
+        // What the last row left there is overwritten, which is cheaper than beginning anew.
+        match self.before {
+            Some(image) => {
+                let split = image.split(self.table, &mut self.reader, before);
+                split.inspect_err(|_| after.clear())?;
+            }
+            None => before.clear(),
         }
         match self.after {
             Some(image) if self.partial => image.split_partial(self.table, &mut self.reader, after),
             Some(image) => image.split(self.table, &mut self.reader, after),
-            None => Ok(()),
+            None => {
+                after.clear();
+                Ok(())
+            }
         }
     }
 
@@ -343,7 +421,10 @@ impl<'a> RowIter<'a, '_> {
         let what = old_temporal::UNPROVEN;
         let refused = start.error("row", Reason::Unsupported { what }).of_column(index);
         for (image, cells) in [(self.before, before), (self.after, after)] {
-            let Some(image) = image else { continue };
+            let Some(image) = image else {
+                cells.clear();
+                continue;
+            };
             let len = image.present_count.div_ceil(8);
             let nulls = self.reader.peek().get(..len).unwrap_or_default();
             let split = image.split(self.table, &mut self.reader, cells);
@@ -532,6 +613,21 @@ mod tests {
         assert_eq!(split(&table, &[0xfc, 1, 2, 3, 4, 1]), Ok(1));
         table.columns[0].meta = 0;
         assert_eq!(split(&table, &[0x00, 0x3c, 0, 0, 1]), Ok(1), "what is known is not doubted");
+    }
+
+    #[test]
+    fn an_error_leaves_nothing_of_the_row_before() {
+        let table = table();
+        let heads = 13;
+        for (cut, before_len) in [(UPDATE.len() - 1, 3), (heads + 14 + 2, 0)] {
+            let mut reader = Reader::new(&UPDATE[..cut]);
+            let event = RowsEvent::decode(EventKind::UpdateRowsV2, &mut reader, None).unwrap();
+            let mut iter = event.rows(&table).unwrap();
+            let (mut before, mut after) = (Vec::new(), Vec::new());
+            assert!(iter.next_row(&mut before, &mut after).unwrap());
+            assert!(iter.next_row(&mut before, &mut after).is_err(), "{cut}");
+            assert_eq!((before.len(), after.len()), (before_len, 0), "{cut}");
+        }
     }
 
     #[test]

@@ -223,7 +223,7 @@ fn unpack_string(real: u8, length: u8) -> Option<(Kind, u16)> {
     }
 }
 
-fn kind_of(code: u8) -> Option<Kind> {
+pub(super) fn kind_of(code: u8) -> Option<Kind> {
     Some(match code {
         0 => Kind::OldDecimal,
         1 => Kind::Tiny,

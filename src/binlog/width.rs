@@ -17,7 +17,7 @@ pub enum Width {
 
 /// The width of a column's values; `None` if type and metadata do not go together or if the type
 /// cannot be read.
-#[inline]
+#[inline(always)]
 pub fn width(kind: Kind, meta: u16) -> Option<Width> {
     use Width::{Fixed, Prefixed};
     let [low, high] = meta.to_le_bytes();
@@ -71,8 +71,53 @@ pub fn value_len(column: &Column, bytes: &[u8]) -> Result<usize, DecodeError> {
     Ok(reader.at())
 }
 
+/// The column's value at the start of `bytes`, without its length, and what follows it; `None` if
+/// there are fewer bytes or if the type cannot be read, and then [`split`] says why.
+#[inline(always)]
+pub(super) fn take<'a>(column: &Column, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    // Most columns need no look at their metadata.
+    let plain = PLAIN.get(column.kind as usize).copied().unwrap_or(0);
+    if plain > 0 {
+        return bytes.split_at_checked(plain.into());
+    }
+    let (len, rest) = match width(column.kind, column.meta)? {
+        Width::Fixed(len) => (len, bytes),
+        Width::Prefixed(1) => {
+            let (len, rest) = bytes.split_first()?;
+            (usize::from(*len), rest)
+        }
+        Width::Prefixed(2) => {
+            let (len, rest) = bytes.split_first_chunk()?;
+            (usize::from(u16::from_le_bytes(*len)), rest)
+        }
+        Width::Prefixed(3) => {
+            let ([low, middle, high], rest) = bytes.split_first_chunk()?;
+            (u32::from_le_bytes([*low, *middle, *high, 0]) as usize, rest)
+        }
+        Width::Prefixed(_) => {
+            let (len, rest) = bytes.split_first_chunk()?;
+            (u32::from_le_bytes(*len) as usize, rest)
+        }
+    };
+    rest.split_at_checked(len)
+}
+
+/// [`width`] of the kinds whose metadata does not matter, else 0.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it")]
+const PLAIN: [u8; 256] = {
+    let mut widths = [0; 256];
+    widths[Kind::Tiny as usize] = 1;
+    widths[Kind::Year as usize] = 1;
+    widths[Kind::Short as usize] = 2;
+    widths[Kind::Int24 as usize] = 3;
+    widths[Kind::Long as usize] = 4;
+    widths[Kind::Float as usize] = 4;
+    widths[Kind::LongLong as usize] = 8;
+    widths[Kind::Double as usize] = 8;
+    widths
+};
+
 /// Takes the column's value off a row image, without its length.
-#[inline]
 pub(super) fn split<'a>(column: &Column, reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     const FIELD: &str = "row: value";
     const LENGTH: &str = "row: length of a value";
@@ -102,20 +147,23 @@ fn fraction(digits: u8) -> usize {
 }
 
 /// `decimal_bin_size`: groups of nine digits take four bytes.
+#[inline(always)]
 fn decimal(precision: u8, scale: u8) -> Option<usize> {
     let whole = precision.checked_sub(scale)?;
-    let digits = |count: u8| -> usize {
-        let rest = match count % 9 {
-            0 => 0,
-            1 | 2 => 1,
-            3 | 4 => 2,
-            5 | 6 => 3,
-            _ => 4,
-        };
-        usize::from(count / 9) * 4 + rest
-    };
-    Some(digits(whole) + digits(scale))
+    let digits = |count: u8| DECIMAL_BYTES.get(usize::from(count)).copied().map(usize::from);
+    Some(digits(whole)? + digits(scale)?)
 }
+
+/// The bytes of this many digits on one side of the point; no DECIMAL has more than 65.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it")]
+const DECIMAL_BYTES: [u8; 66] = {
+    let (mut bytes, mut count) = ([0; 66], 0);
+    while count < bytes.len() {
+        bytes[count] = (count / 9 * 4 + [0, 1, 1, 2, 2, 3, 3, 4, 4][count % 9]) as u8;
+        count += 1;
+    }
+    bytes
+};
 
 #[cfg(test)]
 mod tests {
@@ -128,6 +176,7 @@ mod tests {
             (Kind::NewDecimal, u16::from_le_bytes([10, 2]), Some(Fixed(5))),
             (Kind::NewDecimal, u16::from_le_bytes([65, 30]), Some(Fixed(30))),
             (Kind::NewDecimal, u16::from_le_bytes([1, 2]), None),
+            (Kind::NewDecimal, u16::from_le_bytes([66, 0]), None),
             (Kind::Timestamp2, 3, Some(Fixed(6))),
             (Kind::DateTime2, 6, Some(Fixed(8))),
             (Kind::Time2, 7, None),
@@ -144,6 +193,24 @@ mod tests {
             (Kind::DateTime, 7, None),
         ] {
             assert_eq!(width(kind, meta), want, "{kind:?} {meta}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_fast_is_what_is_taken_with_care() {
+        let bytes: Vec<u8> = (0..=255).cycle().skip(3).take(600).collect();
+        for code in 0..=255 {
+            let Some(kind) = super::super::table_map::kind_of(code) else { continue };
+            for meta in (0..=300).chain([0x0208, 0x020a, 0x1e41, 0x0103, 0x0801]) {
+                let column = Column { kind, meta, ..Column::default() };
+                for len in [0, 1, 2, 3, 4, 5, 8, 9, 30, 600] {
+                    let mut reader = Reader::new(&bytes[..len]);
+                    let careful = split(&column, &mut reader).ok();
+                    let fast = take(&column, &bytes[..len]);
+                    assert_eq!(fast.map(|it| it.0), careful, "{kind:?} {meta} {len}");
+                    assert!(fast.is_none_or(|it| it.1 == reader.peek()));
+                }
+            }
         }
     }
 

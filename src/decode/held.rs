@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 
 /// Bytes that are held in memory.
-pub(super) const MEMORY_MAX: usize = 4 << 20;
+pub(super) const MEMORY_MAX: usize = 256 << 10;
 
 /// Bytes in order: first those in the file, then those in memory.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
-//! SHELL: a log in memory → transactions and rows.
+//! SHELL: a log, in memory or as it is read → transactions and rows.
 
 use std::fs;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,8 +26,8 @@ pub(crate) enum Item<'a> {
     Commit(u64),
 }
 
-/// Bytes that are handed to the framer at a time.
-const PORTION: usize = 256 << 10;
+/// Bytes that are read at a time.
+const PORTION: usize = 64 << 10;
 
 impl Log {
     pub(crate) fn read(path: &Path) -> Self {
@@ -38,36 +39,53 @@ impl Log {
     }
 
     /// Frame, decode, assemble, split.
-    pub(crate) fn each(&self, mut take: impl FnMut(Item<'_>)) {
-        let (mut framer, mut decoder, mut assembler) =
-            (Framer::new(), Decoder::new(), Assembler::new());
-        for portion in self.bytes.chunks(PORTION) {
-            framer.push(portion);
-            while let Some(frame) = framer.next().expect("a server wrote it") {
-                let (header, event) = decoder.decode(frame.bytes).expect("it is known");
-                match assembler.step(&header, event, frame.offset).expect("in order") {
-                    Step::Begin(begin) => take(Item::Begin(&begin)),
-                    Step::TableMap(map) if decoder.table(map.table_id).is_none() => {
-                        let table = map.to_table().expect("a server wrote it");
-                        decoder.define(map.table_id, Arc::new(table));
-                    }
-                    Step::Rows(rows) => {
-                        let table = decoder.table(rows.rows.table_id).expect("mapped before");
-                        take(Item::Rows(&rows, table));
-                        split(&rows, table, &mut take);
-                    }
-                    Step::Commit { end_offset, .. } => take(Item::Commit(end_offset)),
-                    _ => {}
+    pub(crate) fn each(&self, take: impl FnMut(Item<'_>)) {
+        each(self.bytes.as_slice(), take).expect("a server wrote it");
+    }
+}
+
+/// Frame, decode, assemble, split what is read. Fails with what the first error says.
+pub(crate) fn each(
+    mut from: impl Read,
+    mut take: impl FnMut(Item<'_>),
+) -> Result<(), Box<dyn std::error::Error>> {
+    let (mut framer, mut decoder, mut assembler) =
+        (Framer::new(), Decoder::new(), Assembler::new());
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    loop {
+        let len = match from.read(framer.space(PORTION)) {
+            Ok(0) => return Ok(()),
+            Ok(len) => len,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        };
+        framer.filled(len);
+        while let Some(frame) = framer.next()? {
+            let (header, event) = decoder.decode(frame.bytes)?;
+            match assembler.step(&header, event, frame.offset)? {
+                Step::Begin(begin) => take(Item::Begin(&begin)),
+                Step::TableMap(map) if decoder.table(map.table_id).is_none() => {
+                    decoder.define(map.table_id, Arc::new(map.to_table()?));
                 }
+                Step::Rows(rows) => {
+                    let table = decoder.table(rows.rows.table_id).ok_or("rows without a table")?;
+                    take(Item::Rows(&rows, table));
+                    let mut iter = rows.rows.rows(table)?;
+                    let (mut b, mut a) = (recycled(before), recycled(after));
+                    while iter.next_row(&mut b, &mut a)? {
+                        take(Item::Row(&b, &a, rows.rows.operation));
+                    }
+                    (before, after) = (recycled(b), recycled(a));
+                }
+                Step::Commit { end_offset, .. } => take(Item::Commit(end_offset)),
+                _ => {}
             }
         }
     }
 }
 
-fn split(rows: &Rows<'_>, table: &Table, take: &mut impl FnMut(Item<'_>)) {
-    let (mut before, mut after) = (Vec::new(), Vec::new());
-    let mut iter = rows.rows.rows(table).expect("the table is the event's");
-    while iter.next_row(&mut before, &mut after).expect("whole") {
-        take(Item::Row(&before, &after, rows.rows.operation));
-    }
+/// The vector's memory, for cells that borrow from another event.
+fn recycled<'b>(mut cells: Vec<Cell<'_>>) -> Vec<Cell<'b>> {
+    cells.clear();
+    cells.into_iter().map(|_| Cell::Absent).collect()
 }

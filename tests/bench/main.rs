@@ -2,7 +2,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `server` | a real MariaDB, and the workloads that it is given |
+//! | `server`, `workload` | a real server, and what it is given to do |
+//! | `comparing` | our decoder beside others, as processes: rows per CPU second, memory, instructions |
 //! | `log` | a log in memory → transactions and rows |
 //! | `decoding`, `batching` | rooms without I/O, on a log in memory |
 //! | `centre` | a collector and an agent as processes: certificates, configuration, their figures |
@@ -16,11 +17,12 @@
 //! |---|---|---|
 //! | `SERVERS_ROOT` | `target/servers` | where the server is unpacked; downloaded if it is not there |
 //! | `BENCH_MB` | 40 | each log's length in megabytes |
-//! | `BENCH_ONLY` | all | some of `decode,batch,carry,wait,size` |
+//! | `BENCH_ONLY` | all | some of `compare,decode,batch,carry,wait,size` |
 
 mod batching;
 mod carrying;
 mod centre;
+mod comparing;
 mod decoding;
 mod figures;
 mod log;
@@ -28,20 +30,29 @@ mod relay;
 mod server;
 mod size;
 mod waiting;
+mod workload;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use figures::Figures;
-use server::{Server, Workload};
+use server::{Flavour, Server};
+use workload::Workload;
 
 fn main() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
     fs::create_dir_all(&folder).expect("target/ can be written");
-    let centre = centre::Programs::copy_to(&folder);
     let megabytes = std::env::var("BENCH_MB").ok().and_then(|mb| mb.parse().ok()).unwrap_or(40);
     let mut figures = Figures::default();
-    let logs = [Workload::Shop, Workload::Readings].map(|load| (load, logged(load, megabytes)));
+    if wanted("compare") {
+        comparing::run(&folder, |flavour, load, packed| logged(flavour, load, packed, megabytes));
+    }
+    if !["decode", "batch", "carry", "wait", "size"].into_iter().any(wanted) {
+        return;
+    }
+    let centre = centre::Programs::copy_to(&folder);
+    let logs = [Workload::Shop, Workload::Readings]
+        .map(|load| (load, logged(Flavour::Mariadb, load, false, megabytes)));
     for (load, path) in &logs {
         let log = log::Log::read(path);
         figures.put(load.name(), "log, MB", log.bytes.len() as f64 / 1e6);
@@ -71,16 +82,18 @@ fn wanted(part: &str) -> bool {
     std::env::var("BENCH_ONLY").map_or(true, |only| only.split(',').any(|one| one == part))
 }
 
-/// The workload's log; made once for each length.
-fn logged(load: Workload, megabytes: u64) -> PathBuf {
+/// The workload's log on a server, compressed by it or plain; made once for each length.
+fn logged(flavour: Flavour, load: Workload, packed: bool, megabytes: u64) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/logs");
-    let path = folder.join(format!("{}-{megabytes}", load.name())).join("binlog.000001");
+    let packing = if packed { "-compressed" } else { "" };
+    let name = format!("{}-{}{packing}-{megabytes}", flavour.name(), load.name());
+    let path = folder.join(name).join("binlog.000001");
     if !path.exists() {
         fs::create_dir_all(path.parent().expect("it has a folder")).expect("it can be made");
         eprintln!("making {}", path.display());
-        let server = Server::start();
-        load.run(&server, megabytes * 1_000_000);
-        fs::copy(server.log(), &path).expect("the log can be copied");
+        let server = Server::start(flavour, if packed { flavour.compression() } else { &[] });
+        let written = load.run(&server, megabytes * 1_000_000);
+        fs::copy(written, &path).expect("the log can be copied");
     }
     path
 }

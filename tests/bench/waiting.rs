@@ -14,7 +14,7 @@ use rivulet::mysql::connection::{Connection, Endpoint};
 
 use super::centre::{Programs, Source};
 use super::figures::Figures;
-use super::server::Server;
+use super::server::{Flavour, Server};
 
 /// One-row transactions, and the time from one to the next.
 const COMMITS: usize = 600;
@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(10);
 const LOAD: &str = "live";
 
 pub(crate) fn run(programs: &Programs, figures: &mut Figures) {
-    let server = Server::start();
+    let server = Server::start(Flavour::Mariadb, &[]);
     server.sql("CREATE DATABASE bench; CREATE TABLE bench.t (id INT PRIMARY KEY, v VARCHAR(40));");
     let centre = programs.collector();
     let agent = programs.agent(&Source::Live(&server.socket()), centre.port, "");
