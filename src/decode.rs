@@ -536,4 +536,4 @@ fn now_us() -> u64 {
 }
 
 /// Bytes that are read at a time.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 64 << 10;
