@@ -707,4 +707,4 @@ const NOT_PREPARED: &str = "the commit of an XA transaction whose rows were prep
 /// Changes that were left out and whose places are told.
 const LEFT_OUT_SHOWN: usize = 10;
 /// Bytes that are read at a time.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 64 << 10;

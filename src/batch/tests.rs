@@ -66,6 +66,10 @@ struct Script {
     want: Vec<Plain>,
     got: Vec<Plain>,
     offset: u64,
+    /// All events of the transaction have its offset, as those of a compressed one.
+    packed: bool,
+    /// The number of the next row at the offset.
+    row: u32,
     number: u64,
 }
 
@@ -79,6 +83,8 @@ impl Script {
             want: Vec::new(),
             got: Vec::new(),
             offset: 4,
+            packed: false,
+            row: 0,
             number: 0,
         }
     }
@@ -107,6 +113,8 @@ impl Script {
 
     fn transaction(&mut self) {
         self.number += 1;
+        self.packed = self.rng.bool();
+        self.row = 0;
         let gtid = Gtid::Mariadb { domain: 0, server: 1, sequence: self.number };
         let position = Position {
             file: format!("binlog.{:06}", self.number / 50),
@@ -146,9 +154,12 @@ impl Script {
         let operation =
             *self.rng.choice(&[Operation::Insert, Operation::Update, Operation::Delete]).unwrap();
         let absent = if self.rng.bool() { 0 } else { 2 };
-        self.offset += 100;
+        if !self.packed {
+            self.offset += 100;
+            self.row = 0;
+        }
         self.builder.event(&table, operation, self.offset, 78);
-        for row in 0..self.rng.u32(0..12) {
+        for _ in 0..self.rng.u32(0..12) {
             let before = match operation {
                 Operation::Insert => Vec::new(),
                 _ => self.image(&table, 0),
@@ -162,7 +173,8 @@ impl Script {
             }
             self.builder.row(&borrowed(&before), &borrowed(&after));
             let name = table.name.clone();
-            self.want.push((self.number, name, operation, before, after, self.offset, row));
+            self.want.push((self.number, name, operation, before, after, self.offset, self.row));
+            self.row += 1;
             if self.rng.u8(0..40) == 0 {
                 self.seal();
                 let part = self.builder.seal_part(|f| self.schemas.contains_key(&f)).unwrap();

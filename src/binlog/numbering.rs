@@ -31,3 +31,21 @@ impl Numbering {
         *self = Self::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_one_offset_count_on_and_those_of_another_begin_anew() {
+        let mut numbering = Numbering::default();
+        let mut firsts = Vec::new();
+        for (offset, rows) in [(100, 3), (200, 2), (200, 0), (200, 4), (300, 1)] {
+            firsts.push(numbering.event(offset));
+            numbering.rows(rows);
+        }
+        assert_eq!(firsts, [0, 0, 2, 2, 0]);
+        numbering.begin();
+        assert_eq!(numbering.event(300), 0);
+    }
+}

@@ -68,6 +68,8 @@ struct Open {
     events: u64,
     /// The compressed bytes so far are whole frames.
     whole_frames: bool,
+    /// zstd may hold plain bytes for which there was no room.
+    unflushed: bool,
 }
 
 #[derive(Debug)]
@@ -198,6 +200,7 @@ impl Payload {
             produced: 0,
             events: 0,
             whole_frames: true,
+            unflushed: false,
         });
         self.push(portion)
     }
@@ -316,6 +319,10 @@ impl Payload {
         let Some(fields) = open.fields else { return Ok(false) };
         let input = self.input.get(self.input_at..).unwrap_or_default();
         let room = self.plain.get_mut(self.end..).unwrap_or_default();
+        // zstd takes being asked in vain, again and again, for an error.
+        if input.is_empty() && !open.unflushed {
+            return Ok(false);
+        }
         let (taken, made) = if fields.compressed {
             let Step { taken, made, frame_ended } =
                 self.zstd.step(input, room).map_err(|reason| open.error("payload", reason))?;
@@ -330,6 +337,7 @@ impl Payload {
             }
             (count, count)
         };
+        open.unflushed = made == room.len();
         self.input_at += taken;
         self.end += made;
         open.produced += made as u64;

@@ -147,6 +147,24 @@ fn the_last_event_waits_for_the_checksum() {
 }
 
 #[test]
+fn waiting_for_the_next_portion_is_no_error() {
+    let bytes = compressed(&transaction());
+    let mut payload = Payload::new();
+    payload.begin(&bytes[..60], 4, Some(&format(Checksum::Crc32))).unwrap();
+    let mut count = 0;
+    for byte in bytes[60..].chunks(1) {
+        for _ in 0..40 {
+            count += usize::from(payload.advance().unwrap());
+        }
+        payload.push(byte).unwrap();
+    }
+    while payload.advance().unwrap() {
+        count += 1;
+    }
+    assert_eq!(count, transaction().len());
+}
+
+#[test]
 fn no_truncation_ends_the_transaction() {
     let whole = event(40, &compressed(&transaction())[HEADER_LEN..]);
     let whole = &whole[..whole.len() - CHECKSUM_LEN];
