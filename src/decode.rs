@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   file ──► Framer ──► Decoder ──► Assembler ──► Printer: Held (a transaction's lines) ──► writer
-//!                                            └──► Counts (of each table)
+//!                └► Payload ┘ (compressed)   └──► Counts (of each table)
 //! ```
 //!
 //! Only what was committed comes out: a transaction's lines are held until its commit, in memory up to
@@ -21,11 +21,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::binlog::compressed::Room;
 use crate::binlog::decoder::Decoder;
 use crate::binlog::event::Event;
 use crate::binlog::format::Checksum;
-use crate::binlog::frame::Framer;
+use crate::binlog::frame::{Frame, Framer, Part};
 use crate::binlog::header::{EventKind, Header};
+use crate::binlog::numbering::Numbering;
+use crate::binlog::payload::Payload;
 use crate::binlog::reader::DecodeError;
 use crate::binlog::rows::Operation;
 use crate::binlog::table::{Names, Table};
@@ -181,6 +184,8 @@ struct Scan<'o, W> {
     source: &'o str,
     printer: Option<Printer<'o, W>>,
     decoder: Decoder,
+    payload: Payload,
+    numbering: Numbering,
     /// The open transaction.
     begin: Option<Begin>,
     /// Its counts: from its start, and from each savepoint on.
@@ -207,8 +212,16 @@ impl<'o, W: Write> Scan<'o, W> {
     fn new(file: &Path, source: &'o str, printer: Option<Printer<'o, W>>) -> Self {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let summary = Summary { file: name, ..Summary::default() };
-        let (decoder, begin, levels) = (Decoder::new(), None, Vec::new());
-        Self { summary, source, printer, decoder, begin, levels }
+        Self {
+            summary,
+            source,
+            printer,
+            decoder: Decoder::new(),
+            payload: Payload::new(),
+            numbering: Numbering::default(),
+            begin: None,
+            levels: Vec::new(),
+        }
     }
 
     fn run(mut self, path: &Path) -> Result<Summary, DecodeFailure> {
@@ -240,7 +253,7 @@ impl<'o, W: Write> Scan<'o, W> {
     fn read(&mut self, path: &Path, at: &mut At) -> Result<bool, Cause> {
         let mut file = File::open(path).map_err(Cause::Read)?;
         let mut framer = Framer::new();
-        let mut assembler = Assembler::new();
+        let (mut assembler, mut room) = (Assembler::new(), Room::new());
         let mut buffer = vec![0; READ_BYTES];
         let mut complete = true;
         loop {
@@ -260,11 +273,15 @@ impl<'o, W: Write> Scan<'o, W> {
                 };
                 at.offset = frame.offset;
                 at.event = kind_of(frame.bytes).map(EventKind::name);
-                complete &= self.event(&mut assembler, frame.offset, frame.bytes)?;
+                complete &= match frame.part {
+                    Part::Whole => self.event(&mut assembler, &mut room, &frame)?,
+                    Part::Head | Part::Rest => self.portion(&mut assembler, &frame, at)?,
+                };
             }
         }
         Ok(complete
-            && framer.pending() == 0
+            && !framer.is_inside()
+            && !self.payload.is_open()
             && self.summary.last_position > 0
             && !assembler.is_inside())
     }
@@ -273,16 +290,51 @@ impl<'o, W: Write> Scan<'o, W> {
     fn event(
         &mut self,
         assembler: &mut Assembler,
-        offset: u64,
-        bytes: &[u8],
+        room: &mut Room,
+        frame: &Frame<'_>,
     ) -> Result<bool, Cause> {
-        let decoded = self.decoder.decode(bytes);
+        let decoded = self.decoder.decode_in(frame.bytes, room);
         let (header, event) = decoded.map_err(content)?;
-        self.count(&header, offset);
+        self.count(&header, frame.offset);
         if let Event::Incident(incident) = &event {
             return Err(Cause::Content(incident.to_string()));
         }
-        let step = assembler.step(&header, event, offset).map_err(content)?;
+        let step = assembler.step(&header, event, frame.offset).map_err(content)?;
+        self.step(step)
+    }
+
+    /// Takes in a portion of a compressed transaction: the events that come out of it.
+    fn portion(
+        &mut self,
+        assembler: &mut Assembler,
+        frame: &Frame<'_>,
+        at: &mut At,
+    ) -> Result<bool, Cause> {
+        at.event = Some(EventKind::TransactionPayload.name());
+        let mut payload = std::mem::take(&mut self.payload);
+        let taken = match frame.part {
+            Part::Head => payload.begin(frame.bytes, frame.offset, self.decoder.format()),
+            _ => payload.push(frame.bytes),
+        };
+        taken.map_err(content)?;
+        let mut complete = true;
+        while payload.advance().map_err(content)? {
+            let Some(inner) = payload.event() else { break };
+            at.event = inner.kind().map(EventKind::name);
+            let (header, event) = self.decoder.decode_inner(&inner).map_err(content)?;
+            let step = assembler.step(&header, event, inner.offset).map_err(content)?;
+            inner.expect_last(step.safe_offset().is_some()).map_err(content)?;
+            if inner.last {
+                self.count(&inner.outer, inner.offset);
+            }
+            complete &= self.step(step)?;
+            at.event = Some(EventKind::TransactionPayload.name());
+        }
+        self.payload = payload;
+        Ok(complete)
+    }
+
+    fn step(&mut self, step: Step<'_>) -> Result<bool, Cause> {
         match step {
             Step::Begin(begin) => self.begin(begin),
             Step::TableMap(map) => {
@@ -328,6 +380,7 @@ impl<'o, W: Write> Scan<'o, W> {
 
     fn begin(&mut self, begin: Begin) {
         self.drop_open();
+        self.numbering.begin();
         self.begin = Some(begin);
         self.levels.push(Level::default());
     }
@@ -344,6 +397,8 @@ impl<'o, W: Write> Scan<'o, W> {
         let mut iter = rows.rows.rows(&table).map_err(torn)?;
         let (mut before, mut after) = (Vec::new(), Vec::new());
         let mut change = self.change(rows, &table);
+        let first = self.numbering.event(rows.offset);
+        change.row = u32::try_from(first).unwrap_or(u32::MAX);
         let mut count = 0;
         while iter.next_row(&mut before, &mut after).map_err(torn)? {
             count += 1;
@@ -359,6 +414,7 @@ impl<'o, W: Write> Scan<'o, W> {
             }
             change.row = change.row.saturating_add(1);
         }
+        self.numbering.rows(count);
         if let Some(level) = self.levels.last_mut() {
             level.rows.entry(name).or_default().add(rows.rows.operation, count);
         }

@@ -185,7 +185,7 @@ pub(super) struct EventRow {
     /// Where the event starts in the file.
     pub(super) offset: u64,
     pub(super) timestamp_s: u64,
-    /// The index in the event of the first row here.
+    /// The number of the first row here: `binlog::numbering`.
     pub(super) first_row: u64,
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use zstd::bulk::Compressor;
 
+use crate::binlog::numbering::Numbering;
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::Table;
 use crate::position::Position;
@@ -90,6 +91,7 @@ struct Open {
     /// Parts sealed so far, and the rows in them.
     parts: u32,
     rows_before: u64,
+    numbering: Numbering,
 }
 
 /// Collects changes until they are sealed.
@@ -151,8 +153,15 @@ impl Builder {
             ..TransactionRow::default()
         };
         let mark = self.mark();
-        self.open =
-            Some(Open { begin, row, mark, savepoints: Vec::new(), parts: 0, rows_before: 0 });
+        self.open = Some(Open {
+            begin,
+            row,
+            mark,
+            savepoints: Vec::new(),
+            parts: 0,
+            rows_before: 0,
+            numbering: Numbering::default(),
+        });
     }
 
     /// A rows event of the open transaction: what the rows that follow are of.
@@ -164,7 +173,8 @@ impl Builder {
         timestamp_s: u32,
     ) {
         let timestamp_s = u64::from(timestamp_s);
-        let event = EventRow { offset, timestamp_s, ..EventRow::default() };
+        let first_row = self.open.as_mut().map_or(0, |open| open.numbering.event(offset));
+        let event = EventRow { offset, timestamp_s, first_row, ..EventRow::default() };
         self.event = Some((Arc::clone(table), operation, event));
     }
 
@@ -177,6 +187,9 @@ impl Builder {
         }
         // All rows of one event have images of one shape, so the first one's group serves all.
         event.rows += 1;
+        if let Some(open) = &mut self.open {
+            open.numbering.rows(1);
+        }
         if let Some(last) = self.events.last_mut() {
             last.rows = event.rows;
         }

@@ -89,7 +89,7 @@ pub struct RowChange<'a> {
     pub offset: u64,
     /// The event's timestamp, Unix seconds.
     pub timestamp_s: u32,
-    /// The row's index in its event.
+    /// The row's index among the rows of its transaction that share the offset.
     pub row: u32,
     /// The row's index in its transaction.
     pub row_in_transaction: u64,

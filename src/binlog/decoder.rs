@@ -6,10 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::compressed::{RATIO_MAX, Room};
 use super::event::Event;
 use super::format::{Checksum, Flavor, Format};
 use super::header::{EventKind, FLAG_IN_USE, HEADER_LEN, Header};
 use super::old_temporal::DIGITS_UNKNOWN;
+use super::payload::Inner;
 use super::reader::{DecodeError, Reader, Reason};
 use super::statement::Verb;
 use super::table::{Column, Kind, Table};
@@ -62,8 +64,51 @@ impl Decoder {
     /// `table(id).is_none()` behind a table map says that it must be defined again. ROTATE and
     /// FORMAT_DESCRIPTION make all of them unknown, as they do in the servers.
     ///
-    /// Fails if the event is torn, changed or not understood, or cannot be carried.
+    /// Fails if the event is torn, changed or not understood, or cannot be carried. An event that is
+    /// compressed needs room: [`Self::decode_in`].
     pub fn decode<'a>(&mut self, event: &'a [u8]) -> Result<(Header, Event<'a>), DecodeError> {
+        self.decode_whole(event, None)
+    }
+
+    /// The same, with room for the content of an event that is compressed (`log_bin_compress`). The header
+    /// keeps its kind; what comes out is an ordinary statement, or ordinary rows.
+    pub fn decode_in<'a>(
+        &mut self,
+        event: &'a [u8],
+        room: &'a mut Room,
+    ) -> Result<(Header, Event<'a>), DecodeError> {
+        room.tidy();
+        self.decode_whole(event, Some(room))
+    }
+
+    /// Decodes an event out of a TRANSACTION_PAYLOAD. The length and the end in its header are those of the
+    /// event around it, for its place in the file is that event's.
+    ///
+    /// Fails as [`Self::decode`], and on events that are about a file, a stream or another transaction.
+    pub fn decode_inner<'a>(
+        &mut self,
+        inner: &Inner<'a>,
+    ) -> Result<(Header, Event<'a>), DecodeError> {
+        let mut reader = Reader::new(inner.bytes);
+        let header = Header::decode(&mut reader)?;
+        if header.length as usize != inner.bytes.len() {
+            return Err(reader.invalid(header.length.into(), "header: length"));
+        }
+        if !header.kind.is_of_a_transaction() {
+            let reason = Reason::OutOfPlace { kind: header.kind, when: "inside a payload" };
+            return Err(reader.error("event", reason));
+        }
+        let Header { length, end_position, .. } = inner.outer;
+        let event = Event::decode(&header, self.format.as_ref(), reader.rest())?;
+        self.note(&event);
+        Ok((Header { length, end_position, ..header }, event))
+    }
+
+    fn decode_whole<'a>(
+        &mut self,
+        event: &'a [u8],
+        room: Option<&'a mut Room>,
+    ) -> Result<(Header, Event<'a>), DecodeError> {
         let mut reader = Reader::new(event);
         let header = Header::decode(&mut reader)?;
         if header.length as usize != event.len() {
@@ -82,13 +127,24 @@ impl Decoder {
             return Ok((header, Event::FormatDescription(Box::new(format))));
         }
         let body = self.body(&header, event)?;
-        let event = Event::decode(&header, self.format.as_ref(), body)?;
-        match &event {
+        let format = self.format.as_ref();
+        let event = match (header.kind.uncompressed(), room) {
+            (Some(kind), Some(room)) => {
+                room.unpack(Event::decode(&Header { kind, ..header }, format, body)?)?
+            }
+            _ => Event::decode(&header, format, body)?,
+        };
+        self.note(&event);
+        Ok((header, event))
+    }
+
+    /// Remembers what later events need to know of this one.
+    fn note(&mut self, event: &Event<'_>) {
+        match event {
             Event::TableMap(map) => self.remember(map.table_id, map.body),
             Event::Rotate { .. } => self.forget_tables(),
             _ => {}
         }
-        Ok((header, event))
     }
 
     /// The bytes between header and checksum.
@@ -176,7 +232,8 @@ impl Decoder {
     }
 }
 
-const CHECKSUM_LEN: usize = 4;
+/// The bytes of the CRC32 at the end of an event.
+pub(super) const CHECKSUM_LEN: usize = 4;
 
 /// Version 1 is that of MySQL 3.23, version 3 that of 4.0 and 4.1.
 const BEFORE_5_0: &str = "a log of binlog version 1 to 3, from a server before MySQL 5.0: it holds \
@@ -219,7 +276,11 @@ pub fn check_decode(input: &[u8]) {
     let event = event_bytes(*kind, body);
     for flavor in [Flavor::Mysql, Flavor::Mariadb] {
         let mut decoder = Decoder { format: Some(Format::plain(flavor)), ..Decoder::new() };
-        let Ok((header, event)) = decoder.decode(&event) else { continue };
+        let mut room = Room::new();
+        let Ok((header, event)) = decoder.decode_in(&event, &mut room) else { continue };
+        // A compressed event may hold more than its bytes, and not more than they can stand for.
+        let ratio = header.kind.uncompressed().map_or(1, |_| RATIO_MAX);
+        let content_max = body.len() * ratio;
         match &event {
             Event::TableMap(map) => {
                 assert!(map.body.len() <= body.len() && map.kinds.len() <= map.body.len());
@@ -230,11 +291,11 @@ pub fn check_decode(input: &[u8]) {
                 }
             }
             Event::Rows(rows) => {
-                assert!(rows.images.len() + rows.before_present.len() <= body.len());
+                assert!(rows.images.len() + rows.before_present.len() <= content_max);
                 check_rows(rows);
             }
             Event::Query(query) => {
-                assert!(query.statement.len() + query.database.len() <= body.len());
+                assert!(query.statement.len() + query.database.len() <= content_max);
                 Verb::of(query.statement);
             }
             _ => {}
@@ -500,6 +561,12 @@ mod tests {
         .concat();
         let rows = [7, 0, 0, 0, 0, 0, 1, 0, 2, 0, 2, 3, 3, 0, 5, 0, 0, 0, 1, b'a', 2, 6, 0, 0, 0];
         let map = [MAP, &[1, 1, 0x80, 4, 2, 1, b'i', 8, 1, 0, 12, 1, 0x80]].concat();
+        let packed = |plain: &[u8]| {
+            let stream = miniz_oxide::deflate::compress_to_vec_zlib(plain, 6);
+            [&[0x81, plain.len() as u8][..], &stream].concat()
+        };
+        let compressed_query = [&query[..51], &packed(b"INSERT INTO t VALUES (1)")].concat();
+        let compressed_rows = [&[7, 0, 0, 0, 0, 0, 1, 0, 1, 1, 1][..], &packed(&[0; 90])].concat();
         let set = [&[1, 0, 0, 0, 0, 0, 0, 0][..], &[9; 16], &[0; 24]].concat();
         let samples: &[(u8, &[u8])] = &[
             (2, &query),
@@ -519,6 +586,8 @@ mod tests {
             (38, &[1; 80]),
             (41, &[1; 12]),
             (161, &[1; 12]),
+            (165, &compressed_query),
+            (167, &compressed_rows),
         ];
         for (kind, body) in samples {
             let whole = [&[*kind], *body].concat();

@@ -191,14 +191,14 @@ fn ignore_or_refuse<'a>(
             return Ok(Event::Ignored(kind));
         }
         _ if header.is_ignorable() => return Ok(Event::Ignored(kind)),
-        K::TransactionPayload => "a compressed transaction (binlog_transaction_compression)",
+        K::TransactionPayload => "a compressed transaction as one event: it is read in portions",
         K::QueryCompressed
         | K::WriteRowsCompressedV1
         | K::UpdateRowsCompressedV1
         | K::DeleteRowsCompressedV1
         | K::WriteRowsCompressed
         | K::UpdateRowsCompressed
-        | K::DeleteRowsCompressed => "compressed events (log_bin_compress)",
+        | K::DeleteRowsCompressed => "a compressed event without room for its content",
         K::PreGaWriteRows | K::PreGaUpdateRows | K::PreGaDeleteRows => {
             "row events of a MySQL 5.1 before 5.1.16: they tell what is NULL as the server's memory \
              had it, which takes more than the log says of a table"

@@ -6,10 +6,13 @@
 //!
 //! What is held is the part of one event that has arrived, plus what the caller pushed and did not
 //! yet take out. No byte is moved more than once on average, whatever the portions.
+//!
+//! A compressed transaction (TRANSACTION_PAYLOAD) is one event however large the transaction is. It is not
+//! waited for: it comes out in portions, as it arrives.
 
 use std::fmt;
 
-use super::header::HEADER_LEN;
+use super::header::{EventKind, HEADER_LEN};
 
 /// The first four bytes of a binlog file.
 pub const MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];
@@ -19,6 +22,9 @@ const MAGIC_ENCRYPTED: [u8; 4] = [0xfd, b'b', b'i', b'n'];
 /// The largest event that is accepted by default, in bytes: the servers' largest packet, 1 GiB,
 /// and a header.
 pub const EVENT_BYTES_MAX: u32 = (1 << 30) + HEADER_LEN as u32;
+
+/// A portion is no larger than this, however much has arrived.
+const PORTION_MAX: u64 = 64 << 10;
 
 /// Buffers beyond this are given back once the large event in them has been taken out.
 const KEEP_BYTES: usize = 256 << 10;
@@ -31,17 +37,39 @@ pub struct Framer {
     start: usize,
     /// Where they start in the file.
     offset: u64,
+    /// Bytes of the event at `offset` that were handed out, and that are to come, if it comes in portions.
+    portions: Option<(u64, u64)>,
     event_bytes_max: u32,
     magic_seen: bool,
 }
 
-/// One whole event.
+/// One event, or a portion of one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Frame<'a> {
-    /// Where it starts in the file.
+    /// Where the event starts in the file.
     pub offset: u64,
-    /// Header, body and checksum.
+    /// Header, body and checksum, or a portion of them.
     pub bytes: &'a [u8],
+    /// Which portion.
+    pub part: Part,
+}
+
+/// Which part of an event some bytes are.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// The first portion of a TRANSACTION_PAYLOAD: its header, and what there is behind it. It may be all.
+    Head,
+    /// A further portion, up to the next one or the event's end.
+    Rest,
+}
+
+/// Whether an event that begins with these bytes comes in portions; `None` if they are too few to tell.
+pub fn comes_in_portions(head: &[u8]) -> Option<bool> {
+    let kind = head.get(..HEADER_LEN)?.get(4)?;
+    Some(EventKind::from(*kind) == EventKind::TransactionPayload)
 }
 
 impl Default for Framer {
@@ -57,6 +85,7 @@ impl Framer {
             buffer: Vec::new(),
             start: 0,
             offset: 0,
+            portions: None,
             event_bytes_max: EVENT_BYTES_MAX,
             magic_seen: false,
         }
@@ -79,6 +108,11 @@ impl Framer {
         self.offset
     }
 
+    /// Whether an event has begun that has not come out whole.
+    pub fn is_inside(&self) -> bool {
+        self.pending() > 0 || self.portions.is_some()
+    }
+
     /// Bytes held that are not yet taken out: once [`Self::next`] said `None`, those of an
     /// unfinished event.
     pub fn pending(&self) -> usize {
@@ -98,7 +132,7 @@ impl Framer {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next event, if all of it has arrived.
+    /// The next event, if all of it has arrived, or the next portion of a TRANSACTION_PAYLOAD.
     ///
     /// Fails if the file is not a binlog or if a length cannot be right; the same again if called again.
     #[expect(clippy::should_implement_trait, reason = "the event borrows from the framer")]
@@ -106,20 +140,45 @@ impl Framer {
         if !self.magic_seen && !self.take_magic()? {
             return Ok(None);
         }
+        if self.portions.is_some() {
+            return Ok(self.portion(Part::Rest));
+        }
         let held = self.buffer.get(self.start..).unwrap_or_default();
         let Some(length) = held.get(9..HEADER_LEN).and_then(|bytes| bytes.first_chunk()) else {
             return Ok(None);
         };
         let length = u32::from_le_bytes(*length);
-        if length < HEADER_LEN as u32 || length > self.event_bytes_max {
-            let length_max = self.event_bytes_max;
+        let in_portions = comes_in_portions(held) == Some(true);
+        // The limit is one for memory; what is not held has that of the servers.
+        let length_max = if in_portions { EVENT_BYTES_MAX } else { self.event_bytes_max };
+        if length < HEADER_LEN as u32 || length > length_max {
             return Err(FrameError::Length { offset: self.offset, length, length_max });
         }
-        let Some(bytes) = held.get(..length as usize) else { return Ok(None) };
+        if in_portions {
+            self.portions = Some((0, length.into()));
+            return Ok(self.portion(Part::Head));
+        }
+        let end = self.start.saturating_add(length as usize);
+        let Some(bytes) = self.buffer.get(self.start..end) else { return Ok(None) };
         let offset = self.offset;
         self.start += bytes.len();
         self.offset = self.offset.saturating_add(length.into());
-        Ok(Some(Frame { offset, bytes }))
+        Ok(Some(Frame { offset, bytes, part: Part::Whole }))
+    }
+
+    /// What there is of the event that comes in portions.
+    fn portion(&mut self, part: Part) -> Option<Frame<'_>> {
+        let (done, left) = self.portions?;
+        let held = self.buffer.get(self.start..).filter(|held| !held.is_empty())?;
+        let count = held.len().min(left.min(PORTION_MAX) as usize);
+        let bytes = held.get(..count)?;
+        let offset = self.offset;
+        self.start += count;
+        self.portions = Some((done + count as u64, left - count as u64)).filter(|it| it.1 > 0);
+        if self.portions.is_none() {
+            self.offset = self.offset.saturating_add(done + count as u64);
+        }
+        Some(Frame { offset, bytes, part })
     }
 
     fn take_magic(&mut self) -> Result<bool, FrameError> {
@@ -212,6 +271,33 @@ mod tests {
             }
             assert_eq!(seen, lens, "portions of {portion}");
             assert_eq!((framer.pending(), framer.offset()), (0, whole.len() as u64));
+        }
+    }
+
+    #[test]
+    fn a_payload_comes_out_as_it_arrives() {
+        let mut whole = file(&[30, 500_000, 40]);
+        whole[4 + 30 + 4] = 40;
+        for portion in [1, 18, 19, 20, 5000, 100_000, whole.len()] {
+            let mut framer = Framer::new().with_event_bytes_max(1000);
+            let (mut seen, mut payload) = (Vec::new(), Vec::new());
+            for part in whole.chunks(portion) {
+                framer.push(part);
+                while let Some(Frame { offset, bytes, part }) = framer.next().unwrap() {
+                    if part == Part::Whole {
+                        seen.push((offset, bytes.len()));
+                        continue;
+                    }
+                    assert_eq!((offset, part == Part::Head), (34, payload.is_empty()));
+                    assert!(bytes.len() <= 64 << 10 && (part == Part::Rest || bytes.len() >= 19));
+                    payload.extend_from_slice(bytes);
+                    assert_eq!(framer.is_inside(), payload.len() < 500_000 || framer.pending() > 0);
+                }
+                assert!(framer.buffer.capacity() <= (2 * portion).max(KEEP_BYTES));
+            }
+            assert_eq!(seen, [(4, 30), (500_034, 40)]);
+            assert!(payload == whole[34..500_034], "portions of {portion}");
+            assert!(!framer.is_inside());
         }
     }
 

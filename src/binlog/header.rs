@@ -177,6 +177,30 @@ impl EventKind {
             _ => false,
         }
     }
+
+    /// Whether an event of this kind may stand between the beginning and the end of a transaction: it is
+    /// not about a file, a stream, a set of transactions, or the name of another one.
+    pub fn is_of_a_transaction(self) -> bool {
+        use EventKind as K;
+        !matches!(
+            self,
+            K::StartV3
+                | K::FormatDescription
+                | K::Rotate
+                | K::Stop
+                | K::StartEncryption
+                | K::Heartbeat
+                | K::HeartbeatV2
+                | K::BinlogCheckpoint
+                | K::PreviousGtids
+                | K::MariaGtidList
+                | K::Gtid
+                | K::AnonymousGtid
+                | K::GtidTagged
+                | K::MariaGtid
+                | K::TransactionPayload
+        )
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   bytes ──► Framer ──► one event ──► Decoder ──► Event ──► Assembler ──► Step: begin, rows, commit
-//!   (file)    frame.rs   (bytes)       decoder.rs  event.rs  transaction.rs
+//!   (file)    frame.rs   (bytes) ▲     decoder.rs  event.rs  transaction.rs
+//!                 └─► Payload ───┘ the events of a compressed transaction, payload.rs
 //!   (stream: one packet is one event) ──┘             │
 //!                                                     └─► RowIter ──► Cell ──► value (centre only)
 //!                                                         rows.rs              value/
@@ -14,13 +15,16 @@
 // Tests index what they made themselves.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod compressed;
 pub mod decoder;
 pub mod event;
 pub mod format;
 pub mod frame;
 pub mod gtid;
 pub mod header;
+pub mod numbering;
 pub mod old_temporal;
+pub mod payload;
 pub mod query;
 pub mod reader;
 pub mod rows;

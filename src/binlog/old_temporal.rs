@@ -73,15 +73,15 @@ pub(super) fn is_plausible(column: &Column, bytes: &[u8]) -> bool {
         _ if !is_unproven(column) => true,
         Kind::Time => {
             let size = if number < 1 << 23 { number } else { (1 << 24) - number };
-            clock(size) && size <= 838_59_59
+            clock(size) && size <= 8385959
         }
         Kind::DateTime => {
             let (date, time) = (number / 1_000_000, number % 1_000_000);
             clock(time)
-                && time < 24_00_00
+                && time < 240000
                 && date % 100 <= 31
                 && date / 100 % 100 <= 12
-                && date <= 9999_12_31
+                && date <= 99991231
         }
         _ => true,
     }
@@ -96,15 +96,15 @@ mod tests {
         let of = |kind| Column { kind, meta: DIGITS_UNKNOWN, ..Column::default() };
         let (time, moment) = (of(Kind::Time), of(Kind::DateTime));
         for (column, number, fine) in [
-            (&time, 838_59_59_i64, true),
-            (&time, -838_59_59, true),
-            (&time, 839_00_00, false),
+            (&time, 8385959_i64, true),
+            (&time, -8385959, true),
+            (&time, 8390000, false),
             (&time, 60, false),
-            (&moment, 2020_02_31_23_59_59, true),
+            (&moment, 20200231235959, true),
             (&moment, 0, true),
-            (&moment, 2020_13_01_00_00_00, false),
-            (&moment, 2020_12_32_00_00_00, false),
-            (&moment, 2020_12_31_24_00_00, false),
+            (&moment, 20201301000000, false),
+            (&moment, 20201232000000, false),
+            (&moment, 20201231240000, false),
         ] {
             let bytes = number.to_le_bytes();
             let len = width(column.kind, DIGITS_UNKNOWN).unwrap();

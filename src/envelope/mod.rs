@@ -35,7 +35,7 @@ pub struct Change<'a> {
     pub file: &'a str,
     /// Where the rows event starts in it, in bytes.
     pub offset: u64,
-    /// The row's index in its rows event, from 0.
+    /// The row's index among the rows of its transaction that share the offset, from 0.
     pub row: u32,
     /// The transaction, where the server has GTIDs.
     pub gtid: Option<&'a Gtid>,

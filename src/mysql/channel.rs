@@ -201,6 +201,7 @@ pub struct Channel {
     inbox: Inbox,
     outbox: Vec<u8>,
     local: bool,
+    received: u64,
     stopper: Stopper,
     /// The stopper's number of this socket.
     number: u64,
@@ -235,6 +236,7 @@ impl Channel {
             inbox: Inbox::new(packet_max),
             outbox: Vec::new(),
             local,
+            received: 0,
             stopper: stopper.clone(),
             number,
         })
@@ -304,8 +306,20 @@ impl Channel {
     /// # Errors
     /// A closed connection, or bytes that are not packets.
     pub fn poll(&mut self, deadline: Instant) -> Result<bool, MysqlError> {
+        self.poll_until(deadline, |_| false)
+    }
+
+    /// The same, but a part of a packet will do if it is `enough`: [`Channel::begun`].
+    ///
+    /// # Errors
+    /// As [`Channel::poll`].
+    pub fn poll_until(
+        &mut self,
+        deadline: Instant,
+        enough: impl Fn(&[u8]) -> bool,
+    ) -> Result<bool, MysqlError> {
         loop {
-            if self.inbox.poll()? {
+            if self.inbox.poll()? || enough(self.inbox.begun()) {
                 return Ok(true);
             }
             // The shortest wait that a socket knows; zero would mean for ever.
@@ -313,7 +327,10 @@ impl Channel {
             let late = left < SHORTEST;
             match self.read(left.max(SHORTEST)) {
                 Ok(0) => return Err(self.failed("receiving", ErrorKind::UnexpectedEof.into())),
-                Ok(count) => self.inbox.filled(count),
+                Ok(count) => {
+                    self.inbox.filled(count);
+                    self.received += count as u64;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_timeout(&error) => {
                     if late || Instant::now() >= deadline {
@@ -342,6 +359,26 @@ impl Channel {
     /// The packet that [`Channel::poll`] found; empty if there is none.
     pub fn packet(&self) -> &[u8] {
         self.inbox.packet()
+    }
+
+    /// What has come of the current packet, whole or not, and was not forgotten.
+    pub fn begun(&self) -> &[u8] {
+        self.inbox.begun()
+    }
+
+    /// Whether the current packet has come to its end.
+    pub fn is_whole(&self) -> bool {
+        self.inbox.is_whole()
+    }
+
+    /// Forgets what has come of the current packet, of which more is to come.
+    pub fn forget_begun(&mut self) {
+        self.inbox.forget_begun();
+    }
+
+    /// Bytes received so far: if they grow, the peer is alive.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// Forgets that packet.

@@ -10,6 +10,7 @@ use super::handshake::{Greeting, NONCE, SSL};
 use super::packet::{Fields, PACKET_MAX, PacketError};
 use super::tls::TlsMode;
 use crate::binlog::format::Flavor;
+use crate::binlog::frame::{Part, comes_in_portions};
 
 /// Results are small: columns of one table, names of files.
 const RESULT_BYTES_MAX: usize = 8 << 20;
@@ -219,7 +220,7 @@ impl Connection {
             self.register(server_id)?;
         }
         self.channel.command(&dump.encode(server_id))?;
-        Ok(Stream { channel: self.channel, taken: false })
+        Ok(Stream { channel: self.channel, at_hand: None, in_portions: false })
     }
 
     fn register(&mut self, server_id: u32) -> Result<(), MysqlError> {
@@ -246,37 +247,79 @@ impl Connection {
 }
 
 /// The stream of events; no other command fits into it.
+///
+/// Each event comes whole, but for a TRANSACTION_PAYLOAD, which comes in portions, as the network has them.
 pub struct Stream {
     channel: Channel,
-    /// The packet at hand was handed out.
-    taken: bool,
+    /// Which part of an event is at hand.
+    at_hand: Option<Part>,
+    /// The current packet's event comes in portions, of which one at least was at hand.
+    in_portions: bool,
 }
 
 impl Stream {
-    /// Waits for the next event: its bytes as they stand in the log. False if there is none by then.
-    /// [`Stream::event`] has it until the next call.
+    /// Waits for the next event, or portion of one: its bytes as they stand in the log. False if there is
+    /// none by then. [`Stream::event`] has it until the next call, and [`Stream::part`] says what it is.
     ///
     /// # Errors
     /// The server's, and [`MysqlError::End`] where it says that the log ends.
     pub fn poll(&mut self, deadline: Instant) -> Result<bool, MysqlError> {
-        if std::mem::take(&mut self.taken) {
-            self.channel.advance();
-        }
-        if !self.channel.poll(deadline)? {
-            return Ok(false);
-        }
-        self.taken = true;
-        match self.channel.packet() {
-            [0x00, _, ..] => Ok(true),
-            [0xff, ..] => Err(server_error(self.channel.packet())),
-            [0xfe, ..] => Err(MysqlError::End),
-            other => Err(unexpected("an event", other)),
+        loop {
+            if self.at_hand.take().is_some() {
+                self.channel.forget_begun();
+                if self.channel.is_whole() {
+                    self.channel.advance();
+                    self.in_portions = false;
+                }
+            }
+            let in_portions = self.in_portions;
+            let enough = |begun: &[u8]| match begun {
+                // Behind the byte of its state stands the event.
+                _ if in_portions => !begun.is_empty(),
+                [0x00, event @ ..] => comes_in_portions(event) == Some(true),
+                _ => false,
+            };
+            if !self.channel.poll_until(deadline, enough)? {
+                return Ok(false);
+            }
+            if in_portions {
+                self.at_hand = Some(Part::Rest);
+                // The packet may end with nothing, to say that the one before was full by chance.
+                if self.channel.begun().is_empty() {
+                    continue;
+                }
+                return Ok(true);
+            }
+            return match self.channel.begun() {
+                [0x00, event @ ..] if !event.is_empty() => {
+                    self.in_portions = comes_in_portions(event) == Some(true);
+                    self.at_hand = Some(if self.in_portions { Part::Head } else { Part::Whole });
+                    Ok(true)
+                }
+                [0xff, ..] => Err(server_error(self.channel.begun())),
+                [0xfe, ..] => Err(MysqlError::End),
+                other => Err(unexpected("an event", other)),
+            };
         }
     }
 
-    /// The event that [`Stream::poll`] found; empty if there is none.
+    /// What [`Stream::poll`] found; empty if there is nothing.
     pub fn event(&self) -> &[u8] {
-        self.channel.packet().get(1..).unwrap_or_default()
+        match self.at_hand {
+            Some(Part::Rest) => self.channel.begun(),
+            Some(Part::Whole | Part::Head) => self.channel.begun().get(1..).unwrap_or_default(),
+            None => &[],
+        }
+    }
+
+    /// Which part of an event that is.
+    pub fn part(&self) -> Part {
+        self.at_hand.unwrap_or_default()
+    }
+
+    /// Bytes received so far: if they grow, the server is alive, however slowly a large event comes.
+    pub fn received(&self) -> u64 {
+        self.channel.received()
     }
 
     /// Whether bytes beyond the current event have been received.
@@ -425,5 +468,90 @@ mod tests {
     fn the_end_is_told_from_a_row_that_starts_alike() {
         assert!(is_end(&[0xfe, 0, 0, 2, 0]));
         assert!(!is_end(&[0xfe, 0, 0, 0, 0, 0, 0, 0, 1, 0]));
+    }
+}
+
+#[cfg(test)]
+mod stream_tests {
+    use super::super::packet::{CHUNK, frame};
+    use super::*;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    fn stream() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = Address::Tcp { host: "127.0.0.1".into(), port };
+        let timeout = Duration::from_secs(5);
+        let channel =
+            Channel::connect(&address, timeout, CHUNK + (1 << 20), &Stopper::default()).unwrap();
+        let stream = Stream { channel, at_hand: None, in_portions: false };
+        (stream, listener.accept().unwrap().0)
+    }
+
+    /// A packet's payload: the byte of its state, and an event.
+    fn event(kind: u8, len: usize) -> Vec<u8> {
+        let mut bytes: Vec<u8> = (0..=len).map(|at| (at % 251) as u8).collect();
+        (bytes[0], bytes[5]) = (0, kind);
+        bytes
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    #[test]
+    fn a_payload_comes_in_portions_and_leaves_no_trace() {
+        // The limit of a packet is one for what is held, and portions are not.
+        for len in [19, 5000, CHUNK - 1, CHUNK, 2 * CHUNK - 1, 2 * CHUNK + 70_000] {
+            let (mut stream, mut server) = stream();
+            let (payload, behind) = (event(40, len), event(16, 31));
+            let mut wire = Vec::new();
+            let next = frame(&payload, 0, &mut wire);
+            frame(&behind, next, &mut wire);
+            let writer = thread::spawn(move || server.write_all(&wire).map(|()| server));
+            let (mut got, mut largest) = (Vec::new(), 0);
+            while got.len() < len {
+                assert!(stream.poll(soon()).unwrap());
+                let part = if got.is_empty() { Part::Head } else { Part::Rest };
+                assert_eq!(stream.part(), part);
+                assert!(part == Part::Rest || stream.event().len() >= 19);
+                largest = largest.max(stream.event().len());
+                got.extend_from_slice(stream.event());
+            }
+            assert!(got == payload[1..], "{len}");
+            assert!(largest <= 256 << 10, "{largest} at once of {len}");
+            assert!(stream.poll(soon()).unwrap());
+            assert_eq!((stream.part(), stream.event()), (Part::Whole, &behind[1..]));
+            drop(writer.join().unwrap().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_deadline_ends_the_wait_inside_an_event_and_bytes_show_that_it_goes_on() {
+        let (mut stream, mut server) = stream();
+        for kind in [40, 30] {
+            let mut wire = Vec::new();
+            frame(&event(kind, 1000), if kind == 40 { 0 } else { 1 }, &mut wire);
+            let mut parts = wire.chunks(300);
+            server.write_all(parts.next().unwrap()).unwrap();
+            let at_once = stream.poll(Instant::now() + Duration::from_millis(50)).unwrap();
+            assert_eq!(at_once, kind == 40);
+            let before = stream.received();
+            assert!(!stream.poll(Instant::now() + Duration::from_millis(5)).unwrap());
+            assert_eq!(stream.received(), before);
+            server.write_all(parts.next().unwrap()).unwrap();
+            while stream.poll(Instant::now() + Duration::from_millis(50)).unwrap() {}
+            assert_eq!(stream.received(), before + 300);
+            parts.for_each(|part| server.write_all(part).unwrap());
+            let mut end = 0;
+            while stream.poll(Instant::now() + Duration::from_millis(50)).unwrap() {
+                end += stream.event().len();
+            }
+            assert!(end > 0);
+        }
+        drop(server);
+        assert!(matches!(stream.poll(soon()), Err(MysqlError::Closed)));
     }
 }

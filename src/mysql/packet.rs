@@ -155,6 +155,23 @@ impl Inbox {
         }
     }
 
+    /// What has come of the current packet and was not forgotten.
+    pub fn begun(&self) -> &[u8] {
+        self.bytes.get(self.start..self.start + self.joined).unwrap_or_default()
+    }
+
+    /// Whether the current packet has come to its end.
+    pub fn is_whole(&self) -> bool {
+        self.state == State::Whole
+    }
+
+    /// Forgets what has come of the current packet, so that it is never held whole. What is to come of it
+    /// follows.
+    pub fn forget_begun(&mut self) {
+        self.start += self.joined;
+        self.joined = 0;
+    }
+
     /// Forgets the whole packet, so that the next can be polled.
     pub fn advance(&mut self) {
         if self.state != State::Whole {

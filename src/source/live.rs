@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::error::SourceError;
 use super::{Start, track::FIRST_EVENT};
 use crate::binlog::format::Flavor;
+use crate::binlog::frame::Part;
 use crate::mysql::channel::Stopper;
 use crate::mysql::connection::{Connection, Endpoint, Stream};
 use crate::mysql::dump::{Dump, replica_uuid};
@@ -79,6 +80,8 @@ pub(super) struct Live {
     /// The next pause is at least this.
     pause_floor: Duration,
     heard_at: Instant,
+    /// Bytes that the stream had received by then.
+    heard: u64,
     opened_at: Instant,
     pub(super) trouble: Option<String>,
 }
@@ -94,6 +97,7 @@ impl Live {
             pause: PAUSE_MIN,
             pause_floor: PAUSE_MIN,
             heard_at: now,
+            heard: 0,
             opened_at: now,
             trouble: None,
         }
@@ -109,6 +113,11 @@ impl Live {
 
     pub(super) fn event(&self) -> &[u8] {
         self.stream.as_ref().map_or(&[], Stream::event)
+    }
+
+    /// Which part of an event that is.
+    pub(super) fn part(&self) -> Part {
+        self.stream.as_ref().map_or(Part::Whole, Stream::part)
     }
 
     /// Drops the stream; it is opened again after a pause.
@@ -140,11 +149,15 @@ impl Live {
         }
         let Some(stream) = &mut self.stream else { return self.reopen(deadline, resume, start) };
         let silent_at = self.heard_at + self.settings.heartbeat * 2 + MARGIN;
-        match stream.poll(deadline.min(silent_at)) {
-            Ok(true) => {
-                self.heard_at = Instant::now();
-                Ok(Heard::Event)
-            }
+        let polled = stream.poll(deadline.min(silent_at));
+        // A large event may take longer than two heartbeats to come, and none comes meanwhile.
+        if stream.received() != self.heard || matches!(polled, Ok(true)) {
+            self.heard = stream.received();
+            self.heard_at = Instant::now();
+        }
+        let silent_at = self.heard_at + self.settings.heartbeat * 2 + MARGIN;
+        match polled {
+            Ok(true) => Ok(Heard::Event),
             Ok(false) if Instant::now() >= silent_at => {
                 Ok(Heard::Lost("the server has been silent for more than two heartbeats".into()))
             }

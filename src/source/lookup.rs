@@ -7,9 +7,11 @@ use super::columns::ColumnInfo;
 use super::live;
 use super::schema::Ahead;
 use super::track::Track;
+use crate::binlog::compressed::Room;
 use crate::binlog::decoder::Decoder;
 use crate::binlog::event::Event;
 use crate::binlog::format::Flavor;
+use crate::binlog::frame::Part;
 use crate::binlog::header::Header;
 use crate::binlog::reader::Reader;
 use crate::mysql::channel::Stopper;
@@ -28,7 +30,7 @@ const ROTATE: u8 = 4;
 const FORMAT_DESCRIPTION: u8 = 15;
 /// GTID_EVENT of MariaDB.
 const MARIA_GTID: u8 = 162;
-/// QUERY_COMPRESSED_EVENT of MariaDB, which hides its text.
+/// QUERY_COMPRESSED_EVENT of MariaDB.
 const QUERY_COMPRESSED: u8 = 165;
 
 /// Why columns were not found.
@@ -180,7 +182,7 @@ fn read_ahead(connection: Connection, here: &Track, ahead: &mut Ahead) -> Result
     let dump = Dump::File { name: &begin.file, offset, wait: false };
     let mut stream = connection.dump(0, &dump)?;
     let mut track = begin.clone();
-    let mut decoder = Decoder::new();
+    let (mut decoder, mut room) = (Decoder::new(), Room::new());
     let mut alters_nothing = false;
     loop {
         match stream.poll(Instant::now() + SILENCE) {
@@ -189,13 +191,15 @@ fn read_ahead(connection: Connection, here: &Track, ahead: &mut Ahead) -> Result
             Err(MysqlError::End) => break,
             Err(error) => return Err(error.into()),
         }
+        // Of a compressed transaction the header is enough: the DDL in it, if there is any, makes a table
+        // and alters none.
+        if stream.part() == Part::Rest {
+            continue;
+        }
         let bytes = stream.event();
         let kind = bytes.get(4).copied().unwrap_or_default();
-        if kind == QUERY_COMPRESSED {
-            ahead.push_unknown();
-        }
-        if matches!(kind, QUERY | ROTATE | FORMAT_DESCRIPTION | MARIA_GTID) {
-            let (header, event) = decoder.decode(bytes).map_err(|error| {
+        if matches!(kind, QUERY | QUERY_COMPRESSED | ROTATE | FORMAT_DESCRIPTION | MARIA_GTID) {
+            let (header, event) = decoder.decode_in(bytes, &mut room).map_err(|error| {
                 LookupError::Unprovable(format!("the log ahead cannot be read: {error}"))
             })?;
             let place = Track { next: track.locate(&header, &event), file: track.file.clone() };

@@ -24,6 +24,7 @@ pub mod error;
 mod files;
 mod live;
 mod lookup;
+mod opening;
 mod reading;
 mod schema;
 mod track;
@@ -31,9 +32,10 @@ mod track;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::binlog::compressed::Room;
 use crate::binlog::decoder::Decoder;
-use crate::binlog::event::Event;
-use crate::binlog::frame::Framer;
+use crate::binlog::frame::Part;
+use crate::binlog::payload::Payload;
 use crate::binlog::rows::RowsEvent;
 use crate::binlog::table::Table;
 use crate::binlog::transaction::Assembler;
@@ -46,8 +48,9 @@ pub use error::SourceError;
 pub use files::FilesSettings;
 pub use live::{LiveSettings, ServerInfo};
 
-use files::{Files, Fill, Which};
+use files::{Files, Fill};
 use live::{Heard, Live, Opened};
+use opening::open_files;
 use reading::{Failure, Reading};
 use schema::Schemas;
 use track::{FIRST_EVENT, Track};
@@ -174,6 +177,9 @@ pub struct Source {
     input: Input,
     stopper: Stopper,
     decoder: Decoder,
+    /// The compressed transaction that is being taken apart, and room for other compressed events.
+    payload: Payload,
+    room: Room,
     assembler: Assembler,
     schemas: Schemas,
     track: Track,
@@ -217,11 +223,14 @@ impl Source {
                 Input::Files(Box::new(files))
             }
         };
+        let limit = settings.event_bytes_max;
         Ok(Self {
             settings,
             input,
             stopper,
             decoder,
+            payload: Payload::new().with_event_bytes_max(limit),
+            room: Room::new().with_event_bytes_max(limit),
             assembler: Assembler::new(),
             schemas: Schemas::default(),
             track,
@@ -250,16 +259,20 @@ impl Source {
         if let Some(why) = self.restart.take() {
             self.start_over(why)?;
         }
-        match self.wait(deadline)? {
-            Waited::Event => {}
-            Waited::Step(step) => return Ok(Some(step)),
-            Waited::Nothing => return Ok(None),
+        let advanced = self.payload.advance();
+        if matches!(advanced, Ok(false)) {
+            match self.wait(deadline)? {
+                Waited::Event => {}
+                Waited::Step(step) => return Ok(Some(step)),
+                Waited::Nothing => return Ok(None),
+            }
         }
         let live = matches!(self.input, Input::Live(_));
-        let (bytes, offset) = match &mut self.input {
-            Input::Live(live) => (live.event(), None),
+        let (bytes, offset, part) = match &mut self.input {
+            _ if !matches!(advanced, Ok(false)) => (&[][..], None, Part::Whole),
+            Input::Live(live) => (live.event(), None, live.part()),
             Input::Files(files) => match files.framer.next() {
-                Ok(Some(frame)) => (frame.bytes, Some(frame.offset)),
+                Ok(Some(frame)) => (frame.bytes, Some(frame.offset), frame.part),
                 Ok(None) => {
                     files.dry = true;
                     return Ok(Some(Step::Skip));
@@ -270,6 +283,8 @@ impl Source {
                 }
             },
         };
+        // Until its checksum has been verified, damage to it may look like anything.
+        let unverified = self.payload.is_open() || part != Part::Whole;
         let reading = Reading {
             settings: &self.settings,
             stopper: &self.stopper,
@@ -281,7 +296,23 @@ impl Source {
             gtid: &mut self.gtid,
             last_event_s: &mut self.last_event_s,
         };
-        match reading.read(bytes, offset) {
+        let result = match (advanced, part) {
+            (Err(error), _) => Err(reading.torn(&self.payload, error)),
+            (Ok(true), _) => match self.payload.event() {
+                Some(inner) => reading.read_inner(&inner),
+                None => Ok(Step::Skip),
+            },
+            (Ok(false), Part::Whole) => match self.payload.expect_closed() {
+                Ok(()) => reading.read(bytes, offset, &mut self.room),
+                Err(error) => Err(reading.torn(&self.payload, error)),
+            },
+            (Ok(false), Part::Head) => reading.begin_payload(&mut self.payload, bytes, offset),
+            (Ok(false), Part::Rest) => match self.payload.push(bytes) {
+                Ok(()) => Ok(Step::Skip),
+                Err(error) => Err(reading.torn(&self.payload, error)),
+            },
+        };
+        match result {
             Ok(step) => {
                 self.caught_up = matches!(step, Step::Heartbeat);
                 if matches!(step, Step::Commit | Step::Statement | Step::Heartbeat) {
@@ -293,9 +324,11 @@ impl Source {
                 self.restart = Some(why.clone());
                 Ok(Some(Step::Abandoned { why }))
             }
-            Err(Failure::Damaged(error)) if live && self.damaged < DAMAGED_MAX => {
+            Err(failure)
+                if live && self.damaged < DAMAGED_MAX && failure.may_be_damage(unverified) =>
+            {
                 self.damaged += 1;
-                let why = error.to_string();
+                let why = SourceError::from(failure).to_string();
                 self.restart = Some(why.clone());
                 Ok(Some(Step::Abandoned { why }))
             }
@@ -400,7 +433,8 @@ impl Source {
                 Waited::Step(Step::Abandoned { why })
             }
             Fill::NextFile => {
-                let torn = self.assembler.is_inside();
+                let torn = self.assembler.is_inside() || self.payload.is_open();
+                self.payload.abandon();
                 self.assembler = Assembler::new();
                 self.gtid = None;
                 if let Input::Files(files) = &self.input {
@@ -447,6 +481,7 @@ impl Source {
     /// Reads from the checkpoint again.
     fn start_over(&mut self, why: String) -> Result<(), SourceError> {
         self.decoder = Decoder::new();
+        self.payload.abandon();
         self.assembler = Assembler::new();
         self.gtid = None;
         self.caught_up = false;
@@ -474,141 +509,6 @@ enum Waited {
     Nothing,
 }
 
-/// Opens files where the checkpoint, or else the settings, say, the file's format decoded.
-fn open_files(
-    settings: &Settings,
-    resume: Option<Checkpoint>,
-    stopper: &Stopper,
-    decoder: &mut Decoder,
-) -> Result<(Files, Checkpoint), SourceError> {
-    let Origin::Files { files: from, .. } = &settings.origin else {
-        return Err(SourceError::Stopped);
-    };
-    let which = match (&resume, settings.start) {
-        (Some(resume), _) => Which::Named(&resume.position.file),
-        (None, Start::Earliest) => Which::First,
-        (None, Start::Latest) => Which::Last,
-    };
-    let limit = settings.event_bytes_max;
-    let mut files = Files::open(from, which, limit, stopper)?;
-    let head = read_head(&mut files, decoder)?;
-    let known = files::identity_beside(from).or_else(|| from.identity.clone());
-    let server = known.or_else(|| head.as_ref().map(|head| head.server.clone()));
-    let created_s = head.map_or(0, |head| head.created_s);
-    if let Some(resume) = resume {
-        check_files(&files, &resume, server.as_ref(), created_s)?;
-        files.seek(resume.position.offset.max(FIRST_EVENT))?;
-        return Ok((files, resume));
-    }
-    let offset = match settings.start {
-        Start::Earliest => FIRST_EVENT,
-        Start::Latest => last_boundary(&mut files)?,
-    };
-    files.seek(offset)?;
-    let position = Position {
-        server: server.unwrap_or_default(),
-        file: files.name.clone(),
-        offset,
-        gtid: None,
-    };
-    let at = Checkpoint { position, file_created_s: created_s, ..Checkpoint::default() };
-    Ok((files, at))
-}
-
-fn check_files(
-    files: &Files,
-    resume: &Checkpoint,
-    server: Option<&crate::position::ServerId>,
-    created_s: u32,
-) -> Result<(), SourceError> {
-    if let Some(server) = server
-        && *server != resume.position.server
-        && !resume.position.server.0.is_empty()
-    {
-        return Err(SourceError::ForeignServer {
-            wanted: resume.position.server.0.clone(),
-            found: server.0.clone(),
-        });
-    }
-    if resume.file_created_s != 0 && created_s != 0 && resume.file_created_s != created_s {
-        let what = format!("{} was created at another time", files.name);
-        return Err(SourceError::History { what });
-    }
-    let len = files.len()?;
-    if len < resume.position.offset {
-        let what = format!("{} has {len} bytes, {} was read", files.name, resume.position);
-        return Err(SourceError::History { what });
-    }
-    Ok(())
-}
-
-/// What a file's first event says.
-struct Head {
-    server: crate::position::ServerId,
-    created_s: u32,
-}
-
-/// Reads the file's first event, which the decoder needs before all others. `None` if it is not
-/// (wholly) there yet.
-fn read_head(files: &mut Files, decoder: &mut Decoder) -> Result<Option<Head>, SourceError> {
-    // Enough for any format description; a file that is followed may not have it yet.
-    if files.fill_once()? == Fill::Idle {
-        return Ok(None);
-    }
-    let name = files.name.clone();
-    let frame = files.framer.next();
-    let Some(frame) = frame.map_err(|error| SourceError::Frame { file: name.clone(), error })?
-    else {
-        return Ok(None);
-    };
-    let (header, event) = decoder.decode(frame.bytes).map_err(|error| SourceError::Decode {
-        file: name,
-        offset: frame.offset,
-        kind: frame.bytes.get(4).copied().unwrap_or_default(),
-        table: String::new(),
-        error,
-    })?;
-    let Event::FormatDescription(format) = event else { return Ok(None) };
-    let server = match format.flavor {
-        crate::binlog::format::Flavor::Mysql => format!("mysql:server_id={}", header.server_id),
-        crate::binlog::format::Flavor::Mariadb => format!("mariadb:{}", header.server_id),
-    };
-    Ok(Some(Head { server: crate::position::ServerId(server), created_s: header.timestamp }))
-}
-
-/// The end of the last whole transaction in the file: what follows it is still to be read.
-fn last_boundary(files: &mut Files) -> Result<u64, SourceError> {
-    files.seek(0)?;
-    let (mut decoder, mut assembler, mut boundary) =
-        (Decoder::new(), Assembler::new(), FIRST_EVENT);
-    loop {
-        if files.dry && files.fill_once()? == Fill::Idle {
-            return Ok(boundary);
-        }
-        let name = files.name.clone();
-        let framer: &mut Framer = &mut files.framer;
-        let Some(frame) =
-            framer.next().map_err(|error| SourceError::Frame { file: name.clone(), error })?
-        else {
-            files.dry = true;
-            continue;
-        };
-        let failed = |error| SourceError::Decode {
-            file: name.clone(),
-            offset: frame.offset,
-            kind: frame.bytes.get(4).copied().unwrap_or_default(),
-            table: String::new(),
-            error,
-        };
-        let (header, event) = decoder.decode(frame.bytes).map_err(failed)?;
-        let end = frame.offset + frame.bytes.len() as u64;
-        assembler.step(&header, event, frame.offset).map_err(failed)?;
-        if !assembler.is_inside() {
-            boundary = end;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -616,13 +516,13 @@ mod tests {
     use std::io::Write;
     use std::path::Path;
 
-    const BEGIN: &[u8] = b"BEGIN";
+    pub(super) const BEGIN: &[u8] = b"BEGIN";
 
     /// Writes a binlog by hand: MySQL 5.5's layout without checksums and GTIDs.
-    struct Log(Vec<u8>);
+    pub(super) struct Log(pub(super) Vec<u8>);
 
     impl Log {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             let mut log = Self(b"\xfebin".to_vec());
             let mut body = vec![4, 0];
             body.extend_from_slice(b"5.5.1");
@@ -637,7 +537,7 @@ mod tests {
             log
         }
 
-        fn event(&mut self, kind: u8, body: &[u8]) -> &mut Self {
+        pub(super) fn event(&mut self, kind: u8, body: &[u8]) -> &mut Self {
             let length = (19 + body.len()) as u32;
             let end = self.0.len() as u32 + length;
             self.0.extend_from_slice(&1_600_000_000u32.to_le_bytes());
@@ -650,7 +550,7 @@ mod tests {
             self
         }
 
-        fn query(&mut self, statement: &[u8]) -> &mut Self {
+        pub(super) fn query(&mut self, statement: &[u8]) -> &mut Self {
             let mut body = vec![0; 13];
             body.push(0);
             body.extend_from_slice(statement);
@@ -658,18 +558,18 @@ mod tests {
         }
 
         /// `d`.`t` (a INT) gets a row.
-        fn row(&mut self, value: i32) -> &mut Self {
+        pub(super) fn row(&mut self, value: i32) -> &mut Self {
             self.event(19, b"\x09\0\0\0\0\0\x01\0\x01d\0\x01t\0\x01\x03\0\0");
             let mut body = b"\x09\0\0\0\0\0\x01\0\x01\xff\xfe".to_vec();
             body.extend_from_slice(&value.to_le_bytes());
             self.event(23, &body)
         }
 
-        fn commit(&mut self) -> &mut Self {
+        pub(super) fn commit(&mut self) -> &mut Self {
             self.event(16, &[0; 8])
         }
 
-        fn write(&self, folder: &Path, name: &str) {
+        pub(super) fn write(&self, folder: &Path, name: &str) {
             std::fs::write(folder.join(name), &self.0).unwrap();
             let index = folder.join("binlog.index");
             let mut index = OpenOptions::new().create(true).append(true).open(index).unwrap();
@@ -677,7 +577,7 @@ mod tests {
         }
     }
 
-    fn settings(path: &Path, follow: bool) -> Settings {
+    pub(super) fn settings(path: &Path, follow: bool) -> Settings {
         let files = FilesSettings { path: path.to_owned(), follow, identity: None };
         Settings {
             origin: Origin::Files { files, names: None },
@@ -688,7 +588,7 @@ mod tests {
     }
 
     /// The steps until there is nothing more: `b`egin, `r`ows, `c`ommit, `a`bandoned, `s`tatement.
-    fn story(source: &mut Source) -> String {
+    pub(super) fn story(source: &mut Source) -> String {
         let mut story = String::new();
         loop {
             let deadline = Instant::now() + Duration::from_millis(30);
@@ -704,7 +604,10 @@ mod tests {
         }
     }
 
-    fn open(settings: Settings, resume: Option<Checkpoint>) -> Result<Source, SourceError> {
+    pub(super) fn open(
+        settings: Settings,
+        resume: Option<Checkpoint>,
+    ) -> Result<Source, SourceError> {
         Source::open(settings, resume, Stopper::default())
     }
 
@@ -843,3 +746,6 @@ mod tests {
         assert!(matches!(source.next(later), Err(SourceError::Stopped)));
     }
 }
+
+#[cfg(test)]
+mod payload_tests;

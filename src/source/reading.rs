@@ -8,11 +8,13 @@ use super::lookup::{self, LookupError};
 use super::schema::{Known, Schemas};
 use super::track::Track;
 use super::{OnUnknownNames, Origin, Rows, Settings, Step};
+use crate::binlog::compressed::Room;
 use crate::binlog::decoder::Decoder;
 use crate::binlog::event::Event;
 use crate::binlog::format::Flavor;
-use crate::binlog::header::Header;
-use crate::binlog::reader::{DecodeError, Reason};
+use crate::binlog::header::{EventKind, Header};
+use crate::binlog::payload::{Inner, Payload};
+use crate::binlog::reader::{DecodeError, Reader, Reason};
 use crate::binlog::table::{Names, Table};
 use crate::binlog::table_map::TableMap;
 use crate::binlog::transaction::{self, Assembler};
@@ -30,6 +32,23 @@ pub(super) enum Failure {
     Passing(String),
     /// For good.
     Fatal(SourceError),
+}
+
+impl Failure {
+    /// Whether bytes that were damaged on their way may have led to it.
+    pub(super) fn may_be_damage(&self, unverified: bool) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Passing(_) => false,
+            Self::Fatal(error) => {
+                unverified
+                    && matches!(
+                        error,
+                        SourceError::Decode { .. } | SourceError::UnknownTable { .. }
+                    )
+            }
+        }
+    }
 }
 
 impl From<Failure> for SourceError {
@@ -62,43 +81,72 @@ impl Reading<'_> {
         mut self,
         bytes: &'a [u8],
         offset: Option<u64>,
+        room: &'a mut Room,
     ) -> Result<Step<'a>, Failure> {
-        let kind = bytes.get(4).copied().unwrap_or_default();
-        let here = self.track.clone();
-        let failed = |error: DecodeError, offset: u64| {
-            let decode = SourceError::Decode {
-                file: here.file.clone(),
-                offset,
-                kind,
-                table: String::new(),
-                error,
-            };
-            match error.reason {
-                Reason::Checksum { .. } => Failure::Damaged(decode),
-                _ => Failure::Fatal(decode),
-            }
-        };
+        let kind = kind(bytes);
+        let (file, next) = (self.track.file.clone(), self.track.next);
+        let failed = |error, offset| failed(&file, offset, kind, error);
         let (header, event) = self
             .decoder
-            .decode(bytes)
-            .map_err(|error| failed(error, offset.unwrap_or(here.next)))?;
-        if !header.is_artificial() && header.timestamp > 0 {
-            *self.last_event_s = header.timestamp;
-        }
+            .decode_in(bytes, room)
+            .map_err(|error| failed(error, offset.unwrap_or(next)))?;
         let live = offset.is_none();
-        let offset = match offset {
-            None => self.track.locate(&header, &event),
-            Some(offset) => {
-                self.track.next = offset + u64::from(header.length);
-                offset
-            }
-        };
+        let offset = self.locate(&header, &event, offset);
         if let Some(step) = self.aside(&header, &event, offset, live)? {
             return Ok(step);
         }
         let step =
             self.assembler.step(&header, event, offset).map_err(|error| failed(error, offset))?;
         self.act(step)
+    }
+
+    /// Reads an event out of a compressed transaction. What ends the transaction must be the last one, for
+    /// only then all has been verified.
+    pub(super) fn read_inner<'a>(mut self, inner: &Inner<'a>) -> Result<Step<'a>, Failure> {
+        let file = self.track.file.clone();
+        let failed = |error| failed(&file, inner.offset, kind(inner.bytes), error);
+        let (header, event) = self.decoder.decode_inner(inner).map_err(failed)?;
+        let step = self.assembler.step(&header, event, inner.offset).map_err(failed)?;
+        inner.expect_last(step.safe_offset().is_some()).map_err(failed)?;
+        self.act(step)
+    }
+
+    /// Begins with a compressed transaction.
+    pub(super) fn begin_payload<'a>(
+        mut self,
+        payload: &mut Payload,
+        portion: &[u8],
+        offset: Option<u64>,
+    ) -> Result<Step<'a>, Failure> {
+        let next = offset.unwrap_or(self.track.next);
+        let file = self.track.file.clone();
+        let failed = |error, offset| failed(&file, offset, kind(portion), error);
+        let header =
+            Header::decode(&mut Reader::new(portion)).map_err(|error| failed(error, next))?;
+        let offset = self.locate(&header, &Event::Ignored(header.kind), offset);
+        let format = self.decoder.format();
+        payload.begin(portion, offset, format).map_err(|error| failed(error, offset))?;
+        Ok(Step::Skip)
+    }
+
+    /// A compressed transaction cannot be taken apart.
+    pub(super) fn torn(&self, payload: &Payload, error: DecodeError) -> Failure {
+        let offset = payload.outer().map_or(self.track.next, |(_, offset)| offset);
+        failed(&self.track.file, offset, EventKind::TransactionPayload.code(), error)
+    }
+
+    /// Where the event starts; the next one is due behind it.
+    fn locate(&mut self, header: &Header, event: &Event<'_>, offset: Option<u64>) -> u64 {
+        if !header.is_artificial() && header.timestamp > 0 {
+            *self.last_event_s = header.timestamp;
+        }
+        match offset {
+            None => self.track.locate(header, event),
+            Some(offset) => {
+                self.track.next = offset + u64::from(header.length);
+                offset
+            }
+        }
     }
 
     /// What matters beside the transactions: the file's age, sets of GTIDs, signs of life.
@@ -331,6 +379,21 @@ impl Reading<'_> {
             }
         }
     }
+}
+
+/// An event that cannot be decoded: its bytes were damaged, or it is one that cannot be read.
+fn failed(file: &str, offset: u64, kind: u8, error: DecodeError) -> Failure {
+    let file = file.to_owned();
+    let decode = SourceError::Decode { file, offset, kind, table: String::new(), error };
+    match error.reason {
+        Reason::Checksum { .. } => Failure::Damaged(decode),
+        _ => Failure::Fatal(decode),
+    }
+}
+
+/// The type byte of an event.
+fn kind(event: &[u8]) -> u8 {
+    event.get(4).copied().unwrap_or_default()
 }
 
 /// Whom to ask for names.

@@ -95,11 +95,6 @@ impl Ahead {
         self.statements.push_back((at, statement.to_ascii_lowercase()));
     }
 
-    /// Something is ahead that cannot be read.
-    pub(super) fn push_unknown(&mut self) {
-        self.overflow = true;
-    }
-
     /// Where reading ahead has to begin, if the stream stands here.
     pub(super) fn begin(&mut self, here: &Track) -> Track {
         match &self.end {
