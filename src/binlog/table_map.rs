@@ -643,9 +643,9 @@ mod tests {
         assert_eq!(text("é".as_bytes(), 255), "é");
         assert_eq!(text("é".as_bytes(), 8), "\0c3a9", "two letters in latin1");
         assert_eq!(text(b"e", 8), "e");
-        assert_eq!(text(b"N-", 35), "\04e2d", "one letter in ucs2");
-        assert_eq!(text(b"N-", 1024 + 35), "\04e2d");
-        assert_eq!(text(b"[", 10), "\05b", "a letter in swe7");
+        assert_eq!(text(b"N-", 35), "\x004e2d", "one letter in ucs2");
+        assert_eq!(text(b"N-", 1024 + 35), "\x004e2d");
+        assert_eq!(text(b"[", 10), "\x005b", "a letter in swe7");
     }
 
     #[test]

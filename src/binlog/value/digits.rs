@@ -27,18 +27,26 @@ pub fn push_signed(number: i64, out: &mut Vec<u8>) {
 const DIGITS_MAX: usize = 20;
 
 /// The digits of a number below 100.
+#[inline(always)]
 pub(super) fn two_digits(number: u8) -> [u8; 2] {
     // Exact for all bytes, and cheaper than a division.
     let tens = ((u16::from(number) * 103) >> 10) as u8;
     [b'0'.wrapping_add(tens), b'0' + number.wrapping_sub(tens.wrapping_mul(10)) % 10]
 }
 
+/// The four digits of a number below 10^4, with leading zeros.
+#[inline(always)]
+pub(super) fn four_digits(number: u16) -> [u8; 4] {
+    let [a, b] = two_digits((number / 100 % 100) as u8);
+    let [c, d] = two_digits((number % 100) as u8);
+    [a, b, c, d]
+}
+
 /// The nine digits of a number below 10^9, with leading zeros.
 pub(super) fn nine_digits(number: u32) -> [u8; 9] {
     let (high, low) = (number / 10_000, number % 10_000);
     let (top, high) = (high / 10_000, high % 10_000);
-    let pairs = [high / 100, high % 100, low / 100, low % 100].map(|pair| two_digits(pair as u8));
-    let [[a, b], [c, d], [e, f], [g, h]] = pairs;
+    let ([a, b, c, d], [e, f, g, h]) = (four_digits(high as u16), four_digits(low as u16));
     [b'0' + (top % 10) as u8, a, b, c, d, e, f, g, h]
 }
 

@@ -9,16 +9,23 @@ use super::digits::push_signed;
 /// What is not a number is `NaN`, `inf` or `-inf`.
 pub fn push_double(number: f64, point: bool, out: &mut Vec<u8>) {
     if number.is_finite() {
-        push(zmij::Buffer::new().format_finite(number), point, out);
+        let plain = PLAIN.contains(&number.abs());
+        push(zmij::Buffer::new().format_finite(number), plain, point, out);
     } else {
         push_odd(number.is_nan(), number < 0.0, out);
     }
 }
 
+/// What is written in full by the servers and by zmij alike, but for zmij's `.0` behind whole numbers.
+const PLAIN: std::ops::Range<f64> = 1e-4..1e15;
+/// The same for a FLOAT, of which zmij writes fewer in full.
+const PLAIN_FLOAT: std::ops::Range<f32> = 1e-4..1e7;
+
 /// Appends a FLOAT in the same layout.
 pub fn push_float(number: f32, point: bool, out: &mut Vec<u8>) {
     if number.is_finite() {
-        push(zmij::Buffer::new().format_finite(number), point, out);
+        let plain = PLAIN_FLOAT.contains(&number.abs());
+        push(zmij::Buffer::new().format_finite(number), plain, point, out);
     } else {
         push_odd(number.is_nan(), number < 0.0, out);
     }
@@ -36,8 +43,19 @@ fn push_odd(nan: bool, negative: bool, out: &mut Vec<u8>) {
 /// The layout of `my_gcvt`: the point is moved by up to this many digits.
 const DIGITS_BEFORE_POINT_MAX: i32 = 15;
 
-/// `text` has the shortest digits, in any layout: `-1.5`, `0.00015`, `1.5e-7`, `100.0`.
-fn push(text: &str, point: bool, out: &mut Vec<u8>) {
+/// `text` has the shortest digits; in any layout, unless it is already `plain`.
+#[inline]
+fn push(text: &str, plain: bool, point: bool, out: &mut Vec<u8>) {
+    if plain {
+        let shown = if point { text } else { text.strip_suffix(".0").unwrap_or(text) };
+        out.extend_from_slice(shown.as_bytes());
+    } else {
+        lay_out(text, point, out);
+    }
+}
+
+/// `text` may be `-1.5`, `0.00015`, `1.5e-7`, `100.0`.
+fn lay_out(text: &str, point: bool, out: &mut Vec<u8>) {
     let mut digits = [b'0'; DIGITS_MAX];
     let Shortest { negative, count, before } = read(text.as_bytes(), &mut digits);
     let digits = digits.get(..count).unwrap_or_default();
@@ -158,6 +176,30 @@ mod tests {
         assert_eq!(double(1e14, true), "100000000000000.0");
         assert_eq!(double(0.5, true), "0.5");
         assert_eq!(double(-0.0, true), "-0.0");
+    }
+
+    #[test]
+    fn what_is_plain_already_is_laid_out_the_same() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for round in 0..20_000 {
+            let mut number = 10_f64.powi(random.i32(-5..17)) * (random.f64() - 0.5);
+            if round % 3 == 0 {
+                number = number.round();
+            }
+            let single = number as f32;
+            for point in [true, false] {
+                let (mut out, mut laid_out) = (Vec::new(), Vec::new());
+                push_double(number, point, &mut out);
+                lay_out(zmij::Buffer::new().format_finite(number), point, &mut laid_out);
+                assert_eq!(out, laid_out, "{number:e}");
+                let text = String::from_utf8(out).unwrap();
+                assert_eq!(text.parse::<f64>().unwrap().to_bits(), number.to_bits());
+                let (mut out, mut laid_out) = (Vec::new(), Vec::new());
+                push_float(single, point, &mut out);
+                lay_out(zmij::Buffer::new().format_finite(single), point, &mut laid_out);
+                assert_eq!(out, laid_out, "{single:e}");
+            }
+        }
     }
 
     #[test]

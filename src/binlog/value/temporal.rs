@@ -321,6 +321,71 @@ mod tests {
     }
 
     #[test]
+    fn times_reach_to_their_ends_in_every_format() {
+        assert_eq!(text(Kind::Time, 0, &8_385_959_i32.to_le_bytes()[..3]), "838:59:59");
+        assert_eq!(text(Kind::Time, 0, &(-8_385_959_i32).to_le_bytes()[..3]), "-838:59:59");
+        // As MariaDB writes them with mysql56_temporal_format=OFF: tenths and microseconds.
+        let tenths = |tenths: i64| ((839 * 36_000 + tenths) as u32).to_be_bytes();
+        assert_eq!(text(Kind::Time, 1, &tenths(30_203_999)), "838:59:59.9");
+        assert_eq!(text(Kind::Time, 1, &tenths(-30_203_999)), "-838:59:59.9");
+        assert_eq!(text(Kind::Time, 1, &tenths(-1)), "-00:00:00.1");
+        let micros = |micros: i64| (839 * 3_600_000_000 + micros).to_be_bytes();
+        assert_eq!(text(Kind::Time, 6, &micros(-1)[2..]), "-00:00:00.000001");
+        assert_eq!(text(Kind::Time, 6, &micros(0)[2..]), "00:00:00.000000");
+        assert!(decode(Kind::Time, 1, &tenths(30_204_000)).is_err());
+    }
+
+    #[test]
+    fn mariadbs_old_datetimes_and_timestamps_count_in_their_last_digit() {
+        let packed = |parts: [u64; 6], units: u64| {
+            let [year, month, day, hour, minute, second] = parts;
+            let days = (year * 13 + month) * 32 + day;
+            (((days * 24 + hour) * 60 + minute) * 60 + second) * units
+        };
+        let last = packed([9999, 12, 31, 23, 59, 59], 1_000_000) + 999_999;
+        assert_eq!(text(Kind::DateTime, 6, &last.to_be_bytes()), "9999-12-31 23:59:59.999999");
+        let partial = packed([2024, 0, 10, 1, 2, 3], 1000) + 7;
+        let bytes = partial.to_be_bytes();
+        assert_eq!(text(Kind::DateTime, 3, &bytes[1..]), "2024-00-10 01:02:03.007");
+        assert_eq!(text(Kind::DateTime, 1, &[0; 6]), "0000-00-00 00:00:00.0");
+        assert_eq!(text(Kind::Timestamp, 2, &[0, 0, 0, 1, 99]), "1970-01-01 00:00:01.99");
+        assert_eq!(text(Kind::Timestamp, 3, &[0; 6]), "0000-00-00 00:00:00.000");
+        assert_eq!(text(Kind::Timestamp, 0, &[0xFF; 4]), "2106-02-07 06:28:15");
+        assert!(decode(Kind::Timestamp, 2, &[0, 0, 0, 1, 100]).is_err());
+        assert!(decode(Kind::DateTime, 6, &[0xFF; 8]).is_err());
+    }
+
+    #[test]
+    fn what_no_clock_and_no_calendar_has_is_refused() {
+        let old = |number: u64| decode(Kind::DateTime, 0, &number.to_le_bytes());
+        assert!(old(99_991_231_235_959).is_ok());
+        for number in [
+            20_241_301_000_000,
+            20_240_132_000_000,
+            20_240_101_240_000,
+            20_240_101_006_000,
+            20_240_101_000_060,
+            100_000_101_000_000,
+            u64::MAX,
+        ] {
+            assert!(old(number).is_err(), "{number}");
+        }
+        let date = |year: u32, month: u32, day: u32| {
+            decode(Kind::Date, 0, &(year << 9 | month << 5 | day).to_le_bytes()[..3])
+        };
+        assert!(date(9999, 12, 31).is_ok() && date(2023, 2, 31).is_ok());
+        assert!(date(2024, 13, 1).is_err() && date(10_000, 1, 1).is_err());
+        assert_eq!(text(Kind::NewDate, 0, &20_240_229_u32.to_le_bytes()), "2024-02-29");
+        assert!(decode(Kind::NewDate, 0, &20_241_301_u32.to_le_bytes()).is_err());
+        for number in [8_390_000, 6000, 60] {
+            assert!(decode(Kind::Time, 0, &i32::to_le_bytes(number)[..3]).is_err(), "{number}");
+        }
+        assert!(decode(Kind::Time2, 0, &[0xB4, 0x70, 0x00]).is_err(), "839 hours");
+        assert!(decode(Kind::Time2, 0, &[0x80, 0x00, 0x3C]).is_err(), "60 seconds");
+        assert!(decode(Kind::DateTime2, 0, &[0x99, 0xA5, 0x83, 0x80, 0x00]).is_err(), "24 hours");
+    }
+
+    #[test]
     fn wrong_lengths_and_fractions_are_refused() {
         assert!(decode(Kind::Time2, 3, &[0x80, 0, 0, 0]).is_err());
         assert!(decode(Kind::Time2, 7, &[0x80, 0, 0, 0, 0, 0, 0]).is_err());

@@ -1,6 +1,6 @@
 //! Values as text: what `SELECT` prints with `time_zone='+00:00'`.
 
-use super::digits::{nine_digits, push_hex, push_signed, push_unsigned, two_digits};
+use super::digits::{four_digits, push_hex, push_signed, push_unsigned, two_digits};
 use super::{
     Date, DateTime, Time, Value, ValueError, network, push_double, push_float, push_members,
     vector_floats,
@@ -93,15 +93,28 @@ fn day(days: u32) -> Date {
     Date { year: u16::try_from(year).expect("a u32 of seconds ends in 2106"), month, day }
 }
 
-fn four_digits(number: u16) -> [u8; 4] {
-    let [[a, b], [c, d]] = [number / 100 % 100, number % 100].map(|pair| two_digits(pair as u8));
-    [a, b, c, d]
-}
-
+#[inline(always)]
 fn date_text(date: Date) -> [u8; 10] {
     let [a, b, c, d] = four_digits(date.year);
-    let [[e, f], [g, h]] = [date.month, date.day].map(two_digits);
+    let ([e, f], [g, h]) = (two_digits(date.month), two_digits(date.day));
     [a, b, c, d, b'-', e, f, b'-', g, h]
+}
+
+/// `:mm:ss.ffffff`; callers cut it to the digits that there are.
+#[inline(always)]
+fn clock_text(minute: u8, second: u8, micros: u32) -> [u8; 13] {
+    let ([a, b], [c, d]) = (two_digits(minute), two_digits(second));
+    let [e, f] = two_digits((micros / 10_000 % 100) as u8);
+    let [g, h, i, j] = four_digits((micros % 10_000) as u16);
+    [b':', a, b, b':', c, d, b'.', e, f, g, h, i, j]
+}
+
+/// How much of a clock's text is not there with so many digits.
+fn cut(digits: u8) -> usize {
+    match digits {
+        0 => 7,
+        _ => 6_usize.saturating_sub(digits.into()),
+    }
 }
 
 pub(super) fn push_date(date: Date, out: &mut Vec<u8>) {
@@ -115,31 +128,25 @@ pub(super) fn push_datetime(moment: &DateTime, out: &mut Vec<u8>) {
 /// Appends date, a separator, and time of day.
 pub fn push_moment(moment: &DateTime, separator: u8, out: &mut Vec<u8>) {
     let [a, b, c, d, e, f, g, h, i, j] = date_text(moment.date);
-    let [[k, l], [m, n], [o, p]] = [moment.hour, moment.minute, moment.second].map(two_digits);
-    out.extend_from_slice(&[a, b, c, d, e, f, g, h, i, j, separator, k, l, b':', m, n, b':', o, p]);
-    push_fraction(moment.micros, moment.digits, out);
+    let [k, l] = two_digits(moment.hour);
+    let [m, n, o, p, q, r, s, t, u, v, w, x, y] =
+        clock_text(moment.minute, moment.second, moment.micros);
+    let text =
+        [a, b, c, d, e, f, g, h, i, j, separator, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y];
+    out.extend_from_slice(text.get(..text.len() - cut(moment.digits)).unwrap_or_default());
 }
 
 pub(super) fn push_time(time: &Time, out: &mut Vec<u8>) {
     if time.negative {
         out.push(b'-');
     }
-    let (hundreds, hours) = ((time.hours / 100) as u8, (time.hours % 100) as u8);
+    let hundreds = (time.hours / 100) as u8;
     if hundreds > 0 {
         push_unsigned(hundreds.into(), out);
     }
-    let [[a, b], [c, d], [e, f]] = [hours, time.minutes, time.seconds].map(two_digits);
-    out.extend_from_slice(&[a, b, b':', c, d, b':', e, f]);
-    push_fraction(time.micros, time.digits, out);
-}
-
-/// `.` and as many digits as the column has.
-fn push_fraction(micros: u32, digits: u8, out: &mut Vec<u8>) {
-    if digits > 0 {
-        let [_, _, _, text @ ..] = nine_digits(micros);
-        out.push(b'.');
-        out.extend_from_slice(text.get(..usize::from(digits)).unwrap_or(&text));
-    }
+    out.extend_from_slice(&two_digits((time.hours % 100) as u8));
+    let text = clock_text(time.minutes, time.seconds, time.micros);
+    out.extend_from_slice(text.get(..text.len() - cut(time.digits)).unwrap_or_default());
 }
 
 fn push_vector(bytes: &[u8], out: &mut Vec<u8>) {
