@@ -129,7 +129,8 @@ fn decode_agrees(server: &Server, lines: &str) {
     let places = |text: &str| -> Vec<_> {
         let place = |(file, offset, row)| (file, if exact { offset } else { 0 }, row);
         let all = Change::all(text).into_iter();
-        all.map(|change| (place(change.place), change.gtid, format!("{:?}", change.after))).collect()
+        all.map(|change| (place(change.place), change.gtid, format!("{:?}", change.after)))
+            .collect()
     };
     let (printed, sunk) = (places(&printed), places(lines));
     assert_eq!(printed.len(), sunk.len());
