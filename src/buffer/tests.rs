@@ -603,7 +603,7 @@ fn a_broken_prepared_part_takes_the_source_back_before_it() {
     assert!(buffer.was_read(&at(20).position).unwrap());
     assert!(!buffer.was_read(&at(30).position).unwrap());
     buffer.prepare(b"z", None, &at(10), &at(20), &[]).unwrap();
-    tamper(&folder, "UPDATE prepared SET name = 'y'");
+    tamper(&folder, "UPDATE prepared SET name = CAST('y' AS BLOB)");
     assert!(matches!(buffer.prepared(b"z"), Err(BufferError::Damaged(_))), "not just unknown");
 }
 
