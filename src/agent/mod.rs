@@ -144,6 +144,7 @@ fn holds(buffer: &Buffer) -> Result<status::Buffer, BufferError> {
         acknowledged: buffer.acknowledged().0,
         batches: usage.batches,
         rows: usage.rows,
+        prepared: buffer.prepared_count()?,
         bytes: usage.bytes,
         ..status::Buffer::default()
     })

@@ -17,7 +17,7 @@ use smol::channel::Sender;
 
 use crate::batch::{self, BatchError, Sealed};
 use crate::binlog::reader::DecodeError;
-use crate::buffer::{BufferError, DiskCause, Ended};
+use crate::buffer::{BufferError, DiskCause, Ended, Part};
 use crate::position::{Checkpoint, Position};
 use crate::source::{self, CommitPrepared, LeftOut, OnStatement, Source, SourceError, Step, Xid};
 use crate::telemetry::counters::Counters;
@@ -280,7 +280,7 @@ impl Store for Staging<'_> {
         self.ties.shared.lock().buffer.discard_parts().map_err(ReadError::Buffer)
     }
 
-    fn take_part(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, ReadError> {
+    fn take_part(&mut self) -> Result<Option<Part>, ReadError> {
         persist(self.ties, self.rereads, |inner| inner.buffer.take_part())
     }
 
@@ -308,7 +308,7 @@ impl Store for Staging<'_> {
         Ok(found.map(|prepared| prepared.parts))
     }
 
-    fn prepared_part(&mut self, name: &[u8], part: u32) -> Result<(Vec<u8>, Vec<u8>), ReadError> {
+    fn prepared_part(&mut self, name: &[u8], part: u32) -> Result<Part, ReadError> {
         let found = persist(self.ties, self.rereads, |inner| {
             let Some(prepared) = inner.buffer.prepared(name)? else { return Ok(None) };
             inner.buffer.prepared_part(&prepared, part).map(Some)

@@ -24,6 +24,7 @@ use crate::batch::{
 };
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::Table;
+use crate::buffer::Part;
 use crate::position::{Checkpoint, Position, ServerId};
 
 /// When a batch is full.
@@ -52,8 +53,8 @@ pub trait Store {
     /// Forgets the parts.
     fn discard(&mut self) -> Result<(), Self::Error>;
 
-    /// Takes the last part back: its meta and body. `None` if there is none.
-    fn take_part(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, Self::Error>;
+    /// Takes the last part back. `None` if there is none.
+    fn take_part(&mut self) -> Result<Option<Part>, Self::Error>;
 
     /// The parts staged so far, and this last one, are a prepared transaction.
     fn prepare(
@@ -67,8 +68,8 @@ pub trait Store {
     /// How many parts a prepared transaction has; `None` if there is none of this name.
     fn prepared(&mut self, name: &[u8]) -> Result<Option<u32>, Self::Error>;
 
-    /// Meta and body of a part of it.
-    fn prepared_part(&mut self, name: &[u8], part: u32) -> Result<(Vec<u8>, Vec<u8>), Self::Error>;
+    /// A part of it.
+    fn prepared_part(&mut self, name: &[u8], part: u32) -> Result<Part, Self::Error>;
 
     /// It ends with the next [`Store::commit`] or [`Store::prepare`].
     fn end(&mut self, name: &[u8], committed: bool);
@@ -163,28 +164,39 @@ impl Stager {
             Some(Back::ToRow(rows)) => rows,
         };
         while self.builder.rows_before() > rows {
-            let Some((meta, body)) = store.take_part()? else {
+            let Some(part) = store.take_part()? else {
                 return Err(BatchError::Short("parts of the transaction").into());
             };
-            let (meta, batch, tables) = reopen(&meta, &body, store)?;
+            let (meta, batch, tables) = reopen(&part, store)?;
             self.builder.unseal_part(meta.rows);
             let mut keep = rows.saturating_sub(self.builder.rows_before());
             if keep == 0 {
                 continue;
             }
             let mut event = None;
-            batch.replay(0, tables, |change| {
-                if keep > 0 {
-                    keep -= 1;
-                    self.builder.regain_savepoints();
-                    if event.replace(place(change)) != Some(place(change)) {
-                        let RowChange { table, operation, offset, timestamp_s, row, .. } = *change;
-                        self.builder.event_from(table, operation, offset, timestamp_s, row.into());
+            batch.replay(
+                0,
+                |fingerprint| tables.get(&fingerprint).cloned(),
+                |change| {
+                    if keep > 0 {
+                        keep -= 1;
+                        self.builder.regain_savepoints();
+                        if event.replace(place(change)) != Some(place(change)) {
+                            let RowChange { table, operation, offset, timestamp_s, row, .. } =
+                                *change;
+                            self.builder.event_from(
+                                table,
+                                operation,
+                                offset,
+                                timestamp_s,
+                                row.into(),
+                            );
+                        }
+                        self.builder.row(change.before, change.after);
                     }
-                    self.builder.row(change.before, change.after);
-                }
-                Ok::<_, BatchError>(())
-            })?;
+                    Ok::<_, BatchError>(())
+                },
+            )?;
         }
         self.builder.regain_savepoints();
         Ok(true)
@@ -222,16 +234,20 @@ impl Stager {
         let Some(parts) = store.prepared(name)? else { return Ok(false) };
         self.begin(begin, begins, store)?;
         for part in 0..parts {
-            let (meta, body) = store.prepared_part(name, part)?;
-            let (_, batch, tables) = reopen(&meta, &body, store)?;
+            let part = store.prepared_part(name, part)?;
+            let (_, batch, tables) = reopen(&part, store)?;
             let mut event = None;
-            batch.replay(0, tables, |change| {
-                if event.replace(place(change)) != Some(place(change)) {
-                    let RowChange { table, operation, timestamp_s, .. } = *change;
-                    self.builder.event(table, operation, offset, timestamp_s);
-                }
-                self.row(change.before, change.after, store)
-            })?;
+            batch.replay(
+                0,
+                |fingerprint| tables.get(&fingerprint).cloned(),
+                |change| {
+                    if event.replace(place(change)) != Some(place(change)) {
+                        let RowChange { table, operation, timestamp_s, .. } = *change;
+                        self.builder.event(table, operation, offset, timestamp_s);
+                    }
+                    self.row(change.before, change.after, store)
+                },
+            )?;
         }
         store.end(name, true);
         self.commit(commit, behind, store)?;
@@ -290,21 +306,20 @@ impl Stager {
 }
 
 /// Opens a part that was sealed here, and finds the tables of its rows.
-fn reopen<S: Store>(
-    meta: &[u8],
-    body: &[u8],
-    store: &mut S,
-) -> Result<(Meta, Batch, impl Fn(u64) -> Option<Arc<Table>> + use<S>), S::Error> {
-    let meta = Meta::decode(meta)?;
-    let batch = Batch::open(&meta, body, Limits::default())?;
+fn reopen<S: Store>(part: &Part, store: &mut S) -> Result<(Meta, Batch, Tables), S::Error> {
+    let meta = Meta::decode(&part.meta)?;
+    let batch = Batch::open(&meta, &part.body, Limits::default())?;
     let mut tables = HashMap::new();
     for fingerprint in batch.tables() {
         if let Some(record) = store.schema(*fingerprint)? {
             tables.insert(*fingerprint, Arc::new(batch::decode_schema(&record)?));
         }
     }
-    Ok((meta, batch, move |fingerprint| tables.get(&fingerprint).cloned()))
+    Ok((meta, batch, tables))
 }
+
+/// By fingerprint.
+type Tables = HashMap<u64, Arc<Table>>;
 
 /// What tells one rows event of a part from the next.
 fn place(change: &RowChange<'_>) -> (*const Table, Operation, u64) {

@@ -113,7 +113,7 @@ impl Format {
     }
 
     /// What the newest server of a flavor writes, without checksums; for checks.
-    pub(super) fn plain(flavor: Flavor) -> Self {
+    pub(crate) fn plain(flavor: Flavor) -> Self {
         Self {
             binlog_version: 4,
             server_version: String::new(),

@@ -258,7 +258,7 @@ impl Assembler {
 
     /// Learns who wrote the log, if its format description does not come through [`Self::step`].
     pub fn written_by(&mut self, format: &Format) {
-        let mut numbers = format.server_version.split('.').map(|number| number.parse::<u32>());
+        let mut numbers = format.server_version.split('.').map(str::parse::<u32>);
         let version = (numbers.next(), numbers.next());
         self.mixes_engines =
             matches!(version, (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < (5, 5));

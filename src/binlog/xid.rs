@@ -1,7 +1,6 @@
 //! The name of an XA transaction, compared by value.
 //!
-//! Sources: `XID` in `sql/xa.h` and `XID_EVENT`'s neighbour `XA_prepare_event` (MySQL), `struct xid_t` in
-//! `sql/handler.h` (MariaDB). Statements name it as `X'gtrid',X'bqual',format`.
+//! Sources: `XID` in `sql/xa.h` and `XA_prepare_event` (MySQL), `struct xid_t` in `sql/handler.h` (MariaDB). Statements name it as `X'gtrid',X'bqual',format`.
 
 use std::fmt;
 

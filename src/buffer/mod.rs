@@ -55,6 +55,15 @@ pub struct Parcel {
     pub schemas: Vec<(u64, Vec<u8>)>,
 }
 
+/// What was staged of a transaction that has not committed yet, taken out again.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Part {
+    /// As in [`Parcel`].
+    pub meta: Vec<u8>,
+    /// As in [`Parcel`].
+    pub body: Vec<u8>,
+}
+
 /// A batch as the link's side takes it out.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Staged {
@@ -224,7 +233,7 @@ impl Buffer {
     ///
     /// # Errors
     /// [`BufferError::Healed`] if it failed its checksum: the source has to read all parts again.
-    pub fn take_part(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, BufferError> {
+    pub fn take_part(&mut self) -> Result<Option<Part>, BufferError> {
         self.ready()?;
         let id = self.last;
         if id == self.state.visible {
@@ -238,7 +247,7 @@ impl Buffer {
                     self.last = id;
                 }
                 taken?;
-                Ok(Some((meta, body)))
+                Ok(Some(Part { meta, body }))
             }
             Found::Broken(why) => {
                 self.unstage(self.state.visible);

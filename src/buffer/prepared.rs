@@ -10,11 +10,11 @@
 //! A part that fails its checksum takes the source back to the checkpoint before the transaction.
 //! What was read up to now is noted then: what was committed up to there, and is not here, has arrived.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::fault::Fault;
 use super::state::{self, State};
-use super::{Buffer, BufferError, Parcel, bytes_of, rows};
+use super::{Buffer, BufferError, Parcel, Part, bytes_of, rows};
 use crate::position::{Checkpoint, Position};
 
 /// A prepared transaction that ends.
@@ -103,26 +103,25 @@ impl Buffer {
         Ok(count.map_err(Fault::from)?.unsigned_abs())
     }
 
-    /// A part of it: meta and body.
+    /// A part of it.
     ///
     /// # Errors
     /// [`BufferError::Healed`] if it failed its checksum: the source has to read it again.
-    pub fn prepared_part(
-        &mut self,
-        prepared: &Prepared,
-        part: u32,
-    ) -> Result<(Vec<u8>, Vec<u8>), BufferError> {
+    pub fn prepared_part(&mut self, prepared: &Prepared, part: u32) -> Result<Part, BufferError> {
         self.ready()?;
         let select = "SELECT crc, meta, body FROM part WHERE id = ?1";
+        let sound = |row: &Row<'_>| -> rusqlite::Result<_> {
+            let (crc, meta, body): (u32, Vec<u8>, Vec<u8>) =
+                (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok((rows::crc(&meta, &body) == crc).then_some(Part { meta, body }))
+        };
         let found = self
             .db
-            .query_row(select, [part_id(prepared.id, part)], |row| {
-                Ok((row.get::<_, u32>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?))
-            })
+            .query_row(select, [part_id(prepared.id, part)], |row| Ok(sound(row).ok().flatten()))
             .optional()
             .map_err(Fault::from);
         match self.guard(found)? {
-            Some((crc, meta, body)) if rows::crc(&meta, &body) == crc => Ok((meta, body)),
+            Some(Some(part)) => Ok(part),
             _ => Err(self.heal_prepared(prepared)?),
         }
     }

@@ -523,3 +523,122 @@ fn a_flipped_bit_in_the_file_is_never_shipped() {
     }
     assert!(noticed > 100, "{noticed}");
 }
+
+/// A buffer with batch `1` and, behind the checkpoint 20, a prepared transaction of the parts `a`, `b` and `c`.
+fn with_prepared(folder: &TempDir) -> Buffer {
+    let mut buffer = filled(folder, 1);
+    buffer.stage_part(&Parcel { schemas: vec![(7, b"schema".to_vec())], ..parcel("a") }).unwrap();
+    buffer.stage_part(&parcel("b")).unwrap();
+    buffer.prepare(b"x", Some(&parcel("c")), &at(10), &at(20), &[]).unwrap();
+    buffer
+}
+
+fn parts(buffer: &mut Buffer, name: &[u8]) -> Vec<String> {
+    let prepared = buffer.prepared(name).unwrap().unwrap();
+    let part =
+        |part| String::from_utf8(buffer.prepared_part(&prepared, part).unwrap().body).unwrap();
+    (0..prepared.parts).map(part).collect()
+}
+
+fn ended(name: &[u8], committed: bool) -> Ended {
+    Ended { name: name.to_vec(), committed }
+}
+
+#[test]
+fn what_is_prepared_is_invisible_and_outlives_a_death() {
+    let folder = TempDir::new().unwrap();
+    drop(with_prepared(&folder));
+    let mut buffer = reopened(&folder, "boot-1").0;
+    assert_eq!(buffer.checkpoint().unwrap(), Some(at(20)));
+    assert_eq!(bodies(&mut buffer, Sequence::START), ["1"]);
+    assert_eq!(parts(&mut buffer, b"x"), ["a", "b", "c"]);
+    assert!(!buffer.has_schema(7).unwrap(), "it has not travelled");
+    assert_eq!(buffer.schema(7).unwrap(), Some(b"schema".to_vec()));
+    assert_eq!(buffer.prepared(b"y").unwrap(), None);
+    // Under the same name again: the server rolled the first one back without a word.
+    buffer.prepare(b"x", Some(&parcel("new")), &at(20), &at(30), &[]).unwrap();
+    assert_eq!(parts(&mut buffer, b"x"), ["new"]);
+    buffer.commit_ending(&[], &at(40), &[ended(b"x", false)]).unwrap();
+    assert_eq!((buffer.prepared(b"x").unwrap(), buffer.prepared_count().unwrap()), (None, 0));
+}
+
+#[test]
+fn a_prepared_transaction_stays_until_its_commit_is_acknowledged() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = with_prepared(&folder);
+    buffer.stage_part(&parcel("ab")).unwrap();
+    buffer.commit_ending(&[parcel("c")], &at(30), &[ended(b"x", true)]).unwrap();
+    assert_eq!(buffer.prepared(b"x").unwrap(), None);
+    buffer.prepare(b"x", Some(&parcel("later")), &at(30), &at(40), &[]).unwrap();
+    tamper(&folder, "UPDATE batch SET body = 'other' WHERE body = CAST('ab' AS BLOB)");
+    assert!(matches!(buffer.after(Sequence(1)), Err(BufferError::Healed { .. })));
+    assert_eq!(buffer.checkpoint().unwrap(), Some(at(10)));
+    assert_eq!(parts(&mut buffer, b"x"), ["a", "b", "c"], "the older one is ended first");
+    // Read again from there.
+    buffer.prepare(b"x", Some(&parcel("abc")), &at(10), &at(20), &[]).unwrap();
+    assert_eq!(parts(&mut buffer, b"x"), ["abc"]);
+    buffer.commit_ending(&[parcel("abc")], &at(30), &[ended(b"x", true)]).unwrap();
+    let epoch = buffer.epoch();
+    buffer.acknowledge(epoch, buffer.staged()).unwrap();
+    let db = Connection::open(folder.path().join("b")).unwrap();
+    let left = db.query_row("SELECT count(*) FROM part", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_broken_prepared_part_takes_the_source_back_before_it() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = with_prepared(&folder);
+    buffer.commit(&[parcel("2")], &at(30)).unwrap();
+    tamper(&folder, "UPDATE part SET body = 'other' WHERE body = CAST('b' AS BLOB)");
+    let prepared = buffer.prepared(b"x").unwrap().unwrap();
+    assert!(!buffer.was_read(&at(20).position).unwrap());
+    let broken = buffer.prepared_part(&prepared, 1);
+    assert!(matches!(broken, Err(BufferError::Healed { .. })), "{broken:?}");
+    assert_eq!(
+        (buffer.checkpoint().unwrap(), buffer.prepared(b"x").unwrap()),
+        (Some(at(10)), None)
+    );
+    assert_eq!(bodies(&mut buffer, Sequence::START), ["1", "2"], "what is staged may leave");
+    assert!(buffer.was_read(&at(20).position).unwrap());
+    assert!(!buffer.was_read(&at(30).position).unwrap());
+    buffer.prepare(b"z", None, &at(10), &at(20), &[]).unwrap();
+    tamper(&folder, "UPDATE prepared SET name = CAST('y' AS BLOB)");
+    assert!(matches!(buffer.prepared(b"z"), Err(BufferError::Damaged(_))), "not just unknown");
+}
+
+#[test]
+fn the_last_part_can_be_taken_back_with_its_schema() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = filled(&folder, 1);
+    buffer.stage_part(&parcel("a")).unwrap();
+    buffer.stage_part(&Parcel { schemas: vec![(7, b"schema".to_vec())], ..parcel("b") }).unwrap();
+    assert!(buffer.has_schema(7).unwrap());
+    assert_eq!(buffer.take_part().unwrap().unwrap().body, b"b");
+    assert!(!buffer.has_schema(7).unwrap());
+    buffer.commit(&[parcel("c")], &at(20)).unwrap();
+    assert_eq!(bodies(&mut buffer, Sequence::START), ["1", "a", "c"]);
+    assert_eq!(buffer.take_part().unwrap(), None);
+}
+
+#[test]
+fn prepared_transactions_count_towards_the_limit_and_stay_whole() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = filled(&folder, 0);
+    let mut prepared = 0;
+    let mut prepare = |buffer: &mut Buffer| {
+        (0..4).try_for_each(|_| buffer.stage_part(&big(200_000)))?;
+        buffer.prepare(&[prepared], Some(&big(200_000)), &at(10), &at(20), &[])?;
+        prepared += 1;
+        Ok::<(), BufferError>(())
+    };
+    let full = (0..50).find_map(|_| prepare(&mut buffer).err());
+    assert!(matches!(full, Some(BufferError::Disk { cause: DiskCause::Full, .. })), "{full:?}");
+    assert!(buffer.is_full() && prepared > 3);
+    buffer.discard_parts().unwrap();
+    for name in 0..prepared {
+        assert_eq!(buffer.prepared(&[name]).unwrap().unwrap().parts, 5);
+        buffer.commit_ending(&[], &at(30), &[ended(&[name], false)]).unwrap();
+    }
+    buffer.prepare(b"n", Some(&big(200_000)), &at(30), &at(40), &[]).unwrap();
+}

@@ -158,3 +158,50 @@ pub(super) fn next_event(events: &mut dyn Read, event: &mut Vec<u8>) -> io::Resu
 
 /// Where a header has the event's length.
 const LENGTH_AT: usize = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::format::Flavor;
+
+    /// An event of so many bytes, whose length field says something else.
+    fn event(byte: u8, len: usize) -> Vec<u8> {
+        let mut event = vec![byte; len];
+        event[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&[0xff; 4]);
+        event
+    }
+
+    fn offsets(prepared: &mut Prepared, xid: &Xid, byte: u8) -> Option<Vec<u64>> {
+        let mut taken = prepared.take(xid).unwrap()?;
+        let (mut offsets, mut bytes) = (Vec::new(), Vec::new());
+        while let Some(offset) = next_event(&mut *taken.events, &mut bytes).unwrap() {
+            assert_eq!(bytes[LENGTH_AT..LENGTH_AT + 4], (bytes.len() as u32).to_le_bytes());
+            assert!(
+                bytes.iter().enumerate().all(|(at, it)| *it == byte || at / 4 == 2 || at == 12)
+            );
+            offsets.push(offset);
+        }
+        Some(offsets)
+    }
+
+    #[test]
+    fn what_is_prepared_comes_out_whole_wherever_it_lies() {
+        let (mut prepared, format) = (Prepared::default(), Format::plain(Flavor::Mysql));
+        let xid = |name: u8| Xid::new(1, &[name], &[]).unwrap();
+        for name in 0..9 {
+            let mut held = Held::default();
+            for offset in 0..3 {
+                hold(&mut held, offset, &event(name, MEMORY_MAX / 8)).unwrap();
+            }
+            prepared.keep(xid(name), format.clone(), BTreeMap::new(), held).unwrap();
+        }
+        assert_eq!((prepared.len(), prepared.shelved), (9, 7));
+        assert!(prepared.memory <= MEMORY_MAX);
+        for name in [8, 0, 3, 1, 2, 7, 6, 5, 4] {
+            assert_eq!(offsets(&mut prepared, &xid(name), name), Some(vec![0, 1, 2]), "{name}");
+            assert_eq!(offsets(&mut prepared, &xid(name), name), None, "{name}");
+        }
+        assert_eq!((prepared.memory, prepared.shelved, prepared.shelf_len), (0, 0, 0));
+        assert!(prepared.shelf.is_none() && prepared.is_empty());
+    }
+}

@@ -86,6 +86,9 @@ pub struct Buffer {
     pub batches: u64,
     /// Row changes in them.
     pub rows: u64,
+    /// XA transactions that are prepared and not ended yet.
+    #[serde(default)]
+    pub prepared: u64,
     /// Of the buffer's files.
     pub bytes: u64,
     /// Their limit.
@@ -197,6 +200,10 @@ impl fmt::Display for Status {
             buffer.bytes,
             buffer.bytes_max
         )?;
+        if buffer.prepared > 0 {
+            let count = buffer.prepared;
+            writeln!(f, "          {count} prepared XA transactions wait for their commit")?;
+        }
         let (seen, reconnects) = (Span(link.silent_ms), link.reconnects);
         writeln!(f, "link      {}, heard {seen} ago, {reconnects} reconnects", link.state)
     }
@@ -255,6 +262,7 @@ mod tests {
                 acknowledged: 7,
                 batches: 2,
                 rows: 40,
+                prepared: 0,
                 bytes: 4096,
                 bytes_max: 1 << 29,
                 paused: false,

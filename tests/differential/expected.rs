@@ -23,15 +23,11 @@ pub fn of(flavour: Flavour, case: &str) -> Expected {
             RightButTables(DDL)
         }
         "stmt_format" | "mixed_format" | "load_data_stmt" => Refused("statement"),
-        "xa" => Refused("XA"),
         "partial_json" => {
             RightButTables("a MINIMAL row before has no JSON that its differences apply to")
         }
         // The log does not say how many digits these have, and so not where the next column begins.
         "types_temporal_old_hires" => Refused("types_temporal_old_hires.t"),
-        "savepoints_myisam" if !flavour.is_mysql() => {
-            Refused("a rollback of rows of which some stay")
-        }
         "maria_versioned_trx" => Refused("a change logged as a statement"),
         "dml_multi" if !flavour.is_mysql() => {
             RightButTables("MariaDB does not log what its foreign keys cascade")

@@ -8,12 +8,12 @@ use rivulet::agent::pump::{self, Pump, Shared, parcel};
 use rivulet::agent::stager::{Full, Stager, Store};
 use rivulet::batch::{self, BatchError, Begin, Commit, Meta, Sealed};
 use rivulet::binlog::rows::{Cell, Operation};
-use rivulet::buffer::{Buffer, BufferError, Durability, Ended, Opening, Settings};
+use rivulet::buffer::{Buffer, BufferError, Durability, Ended, Opening, Part, Settings};
 use rivulet::mqtt::ClientSettings;
 use rivulet::position::{Checkpoint, Sequence};
 use rivulet::uplink;
 
-use super::history::{History, Reading, text_of};
+use super::history::{End, History, Reading, text_of};
 
 pub(crate) struct Edge {
     pub(crate) name: String,
@@ -27,6 +27,8 @@ pub(crate) struct Edge {
     stager: Stager,
     full: Full,
     ended: Vec<Ended>,
+    /// Where the open transaction began.
+    begins: Checkpoint,
     folder: PathBuf,
     /// Every start has a folder of its own: what is left behind is never touched again.
     starts: u32,
@@ -110,7 +112,7 @@ impl Store for Staging<'_> {
         Ok(self.0.lock().buffer.discard_parts()?)
     }
 
-    fn take_part(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, Unstaged> {
+    fn take_part(&mut self) -> Result<Option<Part>, Unstaged> {
         Ok(self.0.lock().buffer.take_part()?)
     }
 
@@ -129,7 +131,7 @@ impl Store for Staging<'_> {
         Ok(self.0.lock().buffer.prepared(name)?.map(|prepared| prepared.parts))
     }
 
-    fn prepared_part(&mut self, name: &[u8], part: u32) -> Result<(Vec<u8>, Vec<u8>), Unstaged> {
+    fn prepared_part(&mut self, name: &[u8], part: u32) -> Result<Part, Unstaged> {
         let mut inner = self.0.lock();
         let prepared = inner.buffer.prepared(name)?.expect("it was there a moment ago");
         Ok(inner.buffer.prepared_part(&prepared, part)?)
@@ -181,6 +183,7 @@ impl Edge {
             stager: Stager::new(settings, full),
             full,
             ended: Vec::new(),
+            begins: Checkpoint::default(),
             folder,
             starts: 0,
             boots: 0,
@@ -216,18 +219,35 @@ impl Edge {
             {
                 reading.enter(place, position.gtid.clone());
             }
-            if transaction.events.is_empty() {
+            let mut position = reading.checkpoint.position.clone();
+            (position.offset, position.gtid) = (place.begins, transaction.gtid.clone());
+            let begin = Begin { position, file_created_s: place.created_s, ..Begin::default() };
+            if let End::CommitsPrepared(name) = transaction.end {
+                let begins = reading.checkpoint.clone();
+                reading.stand_behind(transaction);
+                let commit = Commit { end_offset: place.ends, xid: None };
+                let (commits, behind) = ((begin, place.begins + 20), &reading.checkpoint);
+                let ends = (commit, behind);
+                let found =
+                    self.stager.commit_prepared(&[name], commits, ends, &begins, &mut store);
+                assert!(found.unwrap(), "what was prepared is gone");
+                reading.index += 1;
+            } else if transaction.events.is_empty() {
                 // A statement without rows: the checkpoint moves behind it.
+                if let End::RollsBackPrepared(name) = transaction.end {
+                    store.end(&[name], false);
+                }
                 reading.stand_behind(transaction);
                 reading.index += 1;
             } else {
-                let mut position = reading.checkpoint.position.clone();
-                (position.offset, position.gtid) = (place.begins, transaction.gtid.clone());
-                let begin = Begin { position, file_created_s: place.created_s, ..Begin::default() };
+                self.begins = reading.checkpoint.clone();
                 self.stager.begin(begin, &reading.checkpoint, &mut store).unwrap();
                 reading.step = 1;
             }
         } else if let Some(event) = transaction.events.get(reading.step - 1) {
+            if transaction.undone.start + 1 == reading.step && !transaction.undone.is_empty() {
+                self.stager.savepoint(b"s");
+            }
             let first = event.changes.first().expect("no event is empty");
             let table = &self.history.tables[first.table];
             self.stager.event(table, first.operation, event.offset, 1);
@@ -242,15 +262,23 @@ impl Edge {
                 };
                 self.stager.row(before, after, &mut store).unwrap();
             }
+            if transaction.undone.end == reading.step {
+                assert!(self.stager.rollback_to(b"s", &mut store).unwrap());
+            }
             reading.step += 1;
         } else {
             reading.stand_behind(transaction);
             (reading.index, reading.step) = (reading.index + 1, 0);
-            if transaction.commits {
-                let commit = Commit { end_offset: place.ends, xid: None };
-                self.stager.commit(commit, &reading.checkpoint, &mut store).unwrap();
-            } else {
-                self.stager.rollback(&mut store).unwrap();
+            let behind = &reading.checkpoint;
+            match transaction.end {
+                End::Commits => {
+                    let commit = Commit { end_offset: place.ends, xid: None };
+                    self.stager.commit(commit, behind, &mut store).unwrap();
+                }
+                End::Prepares(name) => {
+                    self.stager.prepare(&[name], &self.begins, behind, &mut store).unwrap();
+                }
+                _ => self.stager.rollback(&mut store).unwrap(),
             }
         }
         if !self.stager.is_open() && rng.u32(0..3) == 0 {

@@ -1,6 +1,7 @@
 //! What the servers committed: the truth that everything else is measured by.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -39,10 +40,23 @@ pub(crate) struct Transaction {
     pub(crate) place: Place,
     pub(crate) gtid: Option<Gtid>,
     pub(crate) events: Vec<Event>,
-    /// False if it is in the log with its rows and was rolled back.
-    pub(crate) commits: bool,
+    /// These of its events are undone by a rollback to a savepoint.
+    pub(crate) undone: Range<usize>,
+    pub(crate) end: End,
     /// Changes committed up to and including this transaction.
     pub(crate) upto: usize,
+}
+
+/// How a transaction ends. One of the last two kinds has no rows of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    Commits,
+    /// It is in the log with its rows and was rolled back.
+    RollsBack,
+    /// Its rows wait under this name.
+    Prepares(u8),
+    CommitsPrepared(u8),
+    RollsBackPrepared(u8),
 }
 
 /// Server, file, time of the file's creation, offset.
@@ -71,6 +85,10 @@ pub(crate) struct History {
     writer: Writer,
     gtid: u64,
     servers: u32,
+    /// What is prepared and has not ended.
+    prepared: Vec<(u8, Vec<Change>)>,
+    /// Changes that were ever prepared.
+    prepared_count: u64,
 }
 
 /// The end of the server's log.
@@ -97,6 +115,8 @@ impl History {
             writer: Writer { clock_s: 10_000, ..Writer::default() },
             gtid: 0,
             servers: 0,
+            prepared: Vec::new(),
+            prepared_count: 0,
         };
         history.set_up_server();
         history
@@ -141,25 +161,56 @@ impl History {
             _ => rng.usize(1..4),
         };
         let rows_max = if events > 3 || rng.u32(0..20) == 0 { 30 } else { 4 };
-        let commits = rng.u32(0..10) > 0;
+        let end = self.end(rng, events);
+        let events = match end {
+            End::CommitsPrepared(_) | End::RollsBackPrepared(_) => 0,
+            _ => events,
+        };
+        let undone = match rng.u32(0..8) {
+            0 if events > 1 => {
+                let start = rng.usize(0..events);
+                start..rng.usize(start + 1..=events)
+            }
+            _ => 0..0,
+        };
         let mut number = self.changes.len() as u64;
         let events: Vec<Event> = (0..events)
-            .map(|_| {
+            .map(|index| {
                 let table = rng.usize(0..self.tables.len());
                 let operation = [Operation::Insert, Operation::Update, Operation::Delete];
                 let operation = operation[rng.usize(0..3)];
                 let changes = (0..rng.usize(1..=rows_max)).map(|_| {
-                    number += 1;
                     let text_len = rng.usize(0..60);
-                    // What is rolled back looks like nothing that was committed.
-                    let number = if commits { number } else { u64::MAX };
+                    let number = match end {
+                        // What is rolled back looks like nothing that was committed.
+                        _ if undone.contains(&index) => u64::MAX,
+                        End::Prepares(_) => {
+                            self.prepared_count += 1;
+                            (1 << 40) + self.prepared_count
+                        }
+                        End::Commits => {
+                            number += 1;
+                            number
+                        }
+                        _ => u64::MAX,
+                    };
                     Change { number, table, operation, text_len }
                 });
                 Event { offset: 0, changes: changes.collect() }
             })
             .collect();
-        if commits {
-            let all: Vec<Change> = events.iter().flat_map(|event| event.changes.clone()).collect();
+        let kept = events.iter().enumerate().filter(|(index, _)| !undone.contains(index));
+        let mut all: Vec<Change> = kept.flat_map(|(_, event)| event.changes.clone()).collect();
+        match end {
+            End::Prepares(name) => self.prepared.push((name, std::mem::take(&mut all))),
+            End::CommitsPrepared(name) | End::RollsBackPrepared(name) => {
+                let at = self.prepared.iter().position(|(known, _)| *known == name);
+                let (_, changes) = self.prepared.remove(at.expect("it was prepared"));
+                all = changes;
+            }
+            End::Commits | End::RollsBack => {}
+        }
+        if matches!(end, End::Commits | End::CommitsPrepared(_)) {
             for (index, change) in all.iter().enumerate() {
                 self.changes.push((*change, index + 1 == all.len()));
             }
@@ -175,8 +226,21 @@ impl History {
         });
         let place = Place::default();
         let upto = self.changes.len();
-        self.transactions.push(Transaction { place, gtid, events, commits, upto });
+        self.transactions.push(Transaction { place, gtid, events, undone, end, upto });
         self.lay(self.transactions.len() - 1);
+    }
+
+    /// How the next transaction ends, which is to have so many events.
+    fn end(&self, rng: &mut Rng, events: usize) -> End {
+        let name = rng.u8(0..4);
+        let is_prepared = self.prepared.iter().any(|(known, _)| *known == name);
+        match rng.u32(0..20) {
+            0 | 1 => End::RollsBack,
+            2..5 if !is_prepared && events > 0 => End::Prepares(name),
+            2..7 if is_prepared => End::CommitsPrepared(name),
+            7 if is_prepared => End::RollsBackPrepared(name),
+            _ => End::Commits,
+        }
     }
 
     /// Gives a transaction its place at the end of the log.
@@ -197,6 +261,7 @@ impl History {
     /// The server forgets its log and its numbers begin anew, as RESET MASTER does.
     pub(crate) fn reset(&mut self) {
         self.start = self.transactions.len();
+        self.prepared.clear();
         self.writer.clock_s += 100;
         (self.writer.number, self.gtid) = (0, 0);
         self.rotate();
