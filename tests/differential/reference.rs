@@ -153,11 +153,11 @@ impl Cell {
             bytes.truncate(bytes.len() - bytes.iter().rev().take_while(|it| **it == 0).count());
             self.kind.starts_with("STRING(") && self.holds(&bytes)
         };
+        if self.holds(text.as_bytes()) {
+            return Verdict::Equal;
+        }
         let bytes = base64(text);
-        if self.holds(text.as_bytes())
-            || bytes.as_deref().is_some_and(|bytes| self.holds(bytes))
-            || bytes.is_some_and(padded)
-        {
+        if bytes.as_deref().is_some_and(|bytes| self.holds(bytes)) || bytes.is_some_and(padded) {
             return Verdict::Equal;
         }
         // Bytes of another character set differ from the UTF-8 that they mean.

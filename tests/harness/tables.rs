@@ -322,15 +322,21 @@ pub fn micros_of(text: &str) -> Option<i64> {
 
 /// `None` if it is not base64 with padding.
 pub fn base64(text: &str) -> Option<Vec<u8>> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits = text.trim_end_matches('=');
     if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
         return None;
     }
     let (mut bytes, mut held, mut bits) = (Vec::with_capacity(text.len()), 0_u32, 0);
     for digit in digits.bytes() {
-        let value = ALPHABET.iter().position(|known| *known == digit)?;
-        held = held << 6 | u32::try_from(value).ok()?;
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        held = held << 6 | u32::from(value);
         bits += 6;
         if bits >= 8 {
             bits -= 8;
