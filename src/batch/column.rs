@@ -338,7 +338,9 @@ fn decode_bytes(
     if width == 0 || lengths.iter().any(|len| *len as usize != width) {
         return Err(BatchError::Malformed("column: layout", u64::from(layout)));
     }
-    let (count, mut bytes) = (lengths.len(), Vec::with_capacity(total));
+    let count = lengths.len();
+    // A length is believed when the layout can have it: packed values have 8 bytes at most.
+    let mut bytes = Vec::with_capacity(if layout == PLANES { 0 } else { total.min(8 * count) });
     match layout {
         LITTLE if width <= 8 => ints::decode(cursor, count, |value| {
             bytes.extend(value.to_le_bytes().iter().take(width));
@@ -360,6 +362,7 @@ fn decode_bytes(
         }
         PLANES => {
             let planes = cursor.bytes(total, "column: planes")?;
+            bytes.reserve_exact(total);
             for row in 0..count {
                 bytes.extend(planes.iter().skip(row).step_by(count));
             }
@@ -448,6 +451,21 @@ mod tests {
         let back = Decoded::decode(&mut Cursor::new(&bytes), 2, &mut budget).unwrap();
         assert_eq!(back.cell(0, Cell::Absent), Cell::Null);
         assert_eq!(back.cell(1, Cell::Absent), Cell::Value(b"three"));
+    }
+
+    #[test]
+    fn a_value_that_claims_to_be_long_takes_no_memory_before_it_is_there() {
+        for layout in [RAW, LITTLE, BIG, SCALED64, PLANES] {
+            let mut bytes = Vec::new();
+            ints::encode(&[0], &mut bytes);
+            ints::encode(&[50 << 20], &mut bytes);
+            bytes.push(layout);
+            let peak = allocation_counter::measure(|| {
+                let decoded = Decoded::decode(&mut Cursor::new(&bytes), 1, &mut (64 << 20));
+                assert!(decoded.is_err(), "layout {layout}");
+            });
+            assert!(peak.bytes_max < 1000, "layout {layout}: {} bytes", peak.bytes_max);
+        }
     }
 
     #[test]

@@ -27,15 +27,16 @@ const MIB: usize = 1 << 20;
 /// | a column takes one type byte in a table map, and [`binlog::table::Column`] in memory | 150 |
 /// | a NULL takes one bit in a row, and a cell in memory | 200 |
 /// | DEFLATE, shown as hexadecimal digits, twice | 1032 × 2 × 2 |
-/// | packed integers: see `batch`'s own limits | 64, beside 16 MiB |
+/// | each wrong character of a configuration is a problem of its own, with its text | 2000 |
+/// | packed integers: see `batch`'s own limits | 64, beside 64 MiB |
 /// | what `decode` holds of an open transaction before it goes to a file | 4 MiB |
 pub const ENTRIES: &[Entry] = &[
     entry("ack", batch::check::check_ack, 16, 4 * KIB),
     entry("answers", mysql::check::check_answers, 64, 64 * KIB),
-    entry("body", batch::check::check_body, 256, 24 * MIB),
+    entry("body", batch::check::check_body, 256, 72 * MIB),
     entry("charset", binlog::value::check::check_charset, 16, 4 * KIB),
     entry("column", source::check::check_column, 64, 4 * KIB),
-    entry("config", config::check_text, 512, 64 * KIB),
+    entry("config", config::check_text, 4096, 64 * KIB),
     entry("event", binlog::decoder::check_decode, 1024, 1024 * KIB),
     entry("file", decode::check::check_file, 4096, 12 * MIB),
     entry("frames", binlog::check::check_frames, 16, 4 * KIB),
