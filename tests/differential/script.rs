@@ -187,15 +187,19 @@ struct Run<'a> {
     sessions: Vec<Option<Session>>,
     /// Statements that undo what the case did to the server, in the order in which it did.
     undo: Vec<String>,
+    /// What the server takes for the time, Unix seconds.
+    clock_s: u64,
 }
 
+/// 2024-01-01 00:00:00 UTC.
+const CLOCK_S: u64 = 1_704_067_200;
 /// MySQL allows one step at a time between these.
 const GTID_MODES: [&str; 4] = ["ON", "ON_PERMISSIVE", "OFF_PERMISSIVE", "OFF"];
 
 impl<'a> Run<'a> {
     fn new(script: &'a Script, server: &'a Server) -> Self {
         let sessions = script.charsets.iter().map(|_| None).collect();
-        Self { script, server, sessions, undo: Vec::new() }
+        Self { script, server, sessions, undo: Vec::new(), clock_s: CLOCK_S }
     }
 
     fn step(&mut self, step: &Step) {
@@ -218,6 +222,11 @@ impl<'a> Run<'a> {
         let charset = &self.script.charsets[connection];
         let session =
             self.sessions[connection].get_or_insert_with(|| self.server.session_in(charset));
+        // Every run has the same clock, and each statement is a second later than the one before.
+        self.clock_s += 1;
+        session
+            .run(&format!("set timestamp={}", self.clock_s))
+            .expect("a variable of every server");
         let folder = self.server.folder().to_str().expect("a UTF-8 path");
         let text = statement.replace("{dir}", folder);
         let result = session.run_bytes(&encoded(&text, charset));
