@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use rivulet::binlog::rows::{Cell, Operation};
 use rivulet::binlog::table::{Names, Table};
+use rivulet::binlog::xid::Xid;
 use rivulet::mysql::auth::Password;
 use rivulet::mysql::channel::{Address, Stopper};
 use rivulet::mysql::connection::Endpoint;
+use rivulet::position::Checkpoint;
 use rivulet::source::{
     FilesSettings, LiveSettings, OnStatement, OnUnknownNames, Origin, Rows, Settings, Source,
     Start, Step,
@@ -56,6 +58,7 @@ struct Reader {
     /// The open transaction, and the lengths at its savepoints.
     open: Vec<Op>,
     savepoints: Vec<(Vec<u8>, usize)>,
+    prepared: BTreeMap<Xid, Vec<Op>>,
     models: BTreeMap<(String, String), Model>,
     report: Report,
     finished: bool,
@@ -98,6 +101,7 @@ pub fn run(settings: Settings, inlet: Inlet) -> Report {
         inlet,
         open: Vec::new(),
         savepoints: Vec::new(),
+        prepared: BTreeMap::new(),
         models: BTreeMap::new(),
         report: Report::default(),
         finished: false,
@@ -129,14 +133,19 @@ impl Reader {
                     }
                     continue;
                 }
-                Some(step) => self.step(step)?,
+                Some(step) => {
+                    if let Some(behind) = self.step(step)? {
+                        source.pass(behind);
+                    }
+                }
             }
             heard = Instant::now();
         }
         Ok(())
     }
 
-    fn step(&mut self, step: Step<'_>) -> Result<(), String> {
+    /// Takes in a step; says where reading goes on, if that is ours to say.
+    fn step(&mut self, step: Step<'_>) -> Result<Option<Checkpoint>, String> {
         match step {
             Step::Begin(_) | Step::Abandoned { .. } | Step::Rollback => self.forget(),
             Step::Rows(rows) => self.rows(&rows)?,
@@ -151,17 +160,32 @@ impl Reader {
                 self.savepoints.truncate(index + 1);
             }
             Step::Commit => {
-                self.report.transactions += 1;
+                let ops = std::mem::take(&mut self.open);
+                self.commit(ops)?;
+            }
+            Step::Prepare(xid) => {
                 let ops = std::mem::take(&mut self.open);
                 self.savepoints.clear();
-                for op in ops {
-                    self.apply(op)?;
-                }
+                self.prepared.insert(xid, ops);
+            }
+            Step::CommitPrepared(commit) => {
+                let ops = self.prepared.remove(&commit.xid).ok_or("a commit of nothing")?;
+                self.commit(ops)?;
+                return Ok(Some(commit.behind));
+            }
+            Step::RollbackPrepared(xid) => {
+                self.prepared.remove(&xid).ok_or("a rollback of nothing")?;
             }
             Step::End => return Err("the files end".to_owned()),
             _ => {}
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn commit(&mut self, ops: Vec<Op>) -> Result<(), String> {
+        self.report.transactions += 1;
+        self.savepoints.clear();
+        ops.into_iter().try_for_each(|op| self.apply(op))
     }
 
     fn forget(&mut self) {
