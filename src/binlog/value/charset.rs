@@ -53,6 +53,8 @@ pub enum Charset {
     /// Windows-1252, with control characters in its holes.
     Latin1,
     Latin2,
+    /// latin2 in its collation latin2_czech_cs, which has a table of its own: without 0x80 to 0x9F.
+    Latin2Czech,
     Latin5,
     Latin7,
     Macce,
@@ -141,6 +143,7 @@ impl Charset {
             Self::Koi8u => Reader::SingleByte(&single_byte::KOI8U),
             Self::Latin1 => Reader::SingleByte(&single_byte::LATIN1),
             Self::Latin2 => Reader::SingleByte(&single_byte::LATIN2),
+            Self::Latin2Czech => Reader::SingleByte(&single_byte::LATIN2_CZECH),
             Self::Latin5 => Reader::SingleByte(&single_byte::LATIN5),
             Self::Latin7 => Reader::SingleByte(&single_byte::LATIN7),
             Self::Macce => Reader::SingleByte(&single_byte::MACCE),
