@@ -5,7 +5,6 @@ use rivulet::binlog::table::Column as LoggedColumn;
 use rivulet::binlog::value::{self, Value, Why, json_diff, push_members, render_text};
 
 use super::column::{Kind, Truth};
-use super::features;
 use crate::harness::tables::hex;
 
 /// One value, owned.
@@ -144,7 +143,7 @@ fn same_bytes(texts: &[String], bytes: &[u8], why: Why, named: bool) -> bool {
 
 /// Whether a column's meaning need not be known.
 fn unmeant(knows: Knows) -> bool {
-    knows == Knows::Types || knows == Knows::Names && !features::MEANINGS_BESIDE_NAMES
+    knows != Knows::Meanings
 }
 
 /// The log leaves out a fixed string's zero bytes at the end.

@@ -2,7 +2,6 @@
 
 use super::chance::Chance;
 use super::column::{Column, Kind};
-use super::features;
 use crate::harness::server::{Flavour, Server};
 
 /// A character set and its collations.
@@ -159,12 +158,7 @@ impl Types {
 
     /// ENUM or SET.
     fn members(&self, chance: &mut Chance, most: usize, one: bool) -> (Kind, String) {
-        let (charset, clause) = loop {
-            let (charset, clause) = self.charset(chance);
-            if charset != "utf16le" || features::MEMBERS_IN_UTF16LE {
-                break (charset, clause);
-            }
-        };
+        let (charset, clause) = self.charset(chance);
         let any = 1 + chance.length(12);
         let count = *chance.of(&[any, any, any, most, 8, 9]);
         let accents = ["latin1", "utf8mb4", "utf8mb3", "utf16", "ucs2", "utf32", "utf16le"];

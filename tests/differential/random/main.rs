@@ -19,7 +19,6 @@ mod harness;
 mod chance;
 mod column;
 mod document;
-mod features;
 mod got;
 mod kind;
 mod model;
@@ -87,7 +86,7 @@ fn run(server: &Server, seed: u64, values: u64) -> u64 {
             .zip(inlets)
             .map(|(way, inlet)| {
                 let settings = reader::settings(way, server);
-                (way, scope.spawn(move || reader::run(settings, inlet)))
+                (way, scope.spawn(move || reader::run(way, settings, inlet)))
             })
             .collect();
         let done = Writer::new(server, seed, &outlets).run(values);

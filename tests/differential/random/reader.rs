@@ -62,6 +62,7 @@ struct Reader {
     models: BTreeMap<(String, String), Model>,
     report: Report,
     finished: bool,
+    way: Way,
 }
 
 /// How this server's log is reached.
@@ -95,7 +96,7 @@ pub fn settings(way: Way, server: &Server) -> Settings {
 }
 
 /// Reads until the last snapshot.
-pub fn run(settings: Settings, inlet: Inlet) -> Report {
+pub fn run(way: Way, settings: Settings, inlet: Inlet) -> Report {
     let progress = Arc::clone(&inlet.progress);
     let mut reader = Reader {
         inlet,
@@ -105,6 +106,7 @@ pub fn run(settings: Settings, inlet: Inlet) -> Report {
         models: BTreeMap::new(),
         report: Report::default(),
         finished: false,
+        way,
     };
     if let Err(mut what) = reader.read(settings) {
         for statement in reader.inlet.next_statements() {
@@ -224,7 +226,9 @@ impl Reader {
                 let names: Vec<String> = table.columns.iter().map(|it| it.name.clone()).collect();
                 let knows = match table.names {
                     Names::Unknown => Knows::Types,
-                    Names::Log => Knows::Names,
+                    // Beside them a server is asked what the columns mean.
+                    Names::Log if self.way == Way::File => Knows::Names,
+                    Names::Log => Knows::Meanings,
                     Names::Server => Knows::Meanings,
                 };
                 let name = (table.schema.clone(), table.name.clone());

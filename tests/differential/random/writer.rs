@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use super::chance::Chance;
 use super::column::{Column, Kind, truths};
 use super::document::json_change;
-use super::features;
 use super::kind::Types;
 use super::reader::MARK;
 use super::table::{self, Ddl, SCHEMA, Table};
@@ -173,7 +172,7 @@ impl<'a> Writer<'a> {
             return;
         }
         self.settle();
-        let xa = features::XA && self.chance.percent(20);
+        let xa = self.chance.percent(20);
         let name = format!("'x{}'", self.mark);
         self.run_one(&if xa { format!("xa start {name}") } else { "begin".to_owned() }, true);
         self.held = Some(Vec::new());
@@ -428,15 +427,11 @@ impl<'a> Writer<'a> {
         self.set(&format!("binlog_rows_query_log_events={queries}"));
         let tag = *self.chance.of(&["automatic", "automatic", "automatic:blue", "automatic:red_2"]);
         self.set(&format!("gtid_next='{tag}'"));
-        if features::TRANSACTION_COMPRESSION {
-            let on = self.chance.below(2);
-            self.set(&format!("binlog_transaction_compression={on}"));
-        }
-        if features::PARTIAL_JSON {
-            // Differences need the document before them.
-            let options = if self.partial { "" } else { *self.chance.of(&["", "partial_json"]) };
-            self.set(&format!("binlog_row_value_options='{options}'"));
-        }
+        let on = self.chance.below(2);
+        self.set(&format!("binlog_transaction_compression={on}"));
+        // Differences need the document before them.
+        let options = if self.partial { "" } else { *self.chance.of(&["", "partial_json"]) };
+        self.set(&format!("binlog_row_value_options='{options}'"));
     }
 
     fn settings_mariadb(&mut self) {
@@ -446,11 +441,9 @@ impl<'a> Writer<'a> {
         self.set(&format!("binlog_annotate_row_events={annotate}"));
         let domain = self.chance.below(3);
         self.set(&format!("gtid_domain_id={domain}"));
-        if features::LOG_BIN_COMPRESS {
-            let on = self.chance.below(2);
-            self.set("global log_bin_compress_min_len=10");
-            self.set(&format!("global log_bin_compress={on}"));
-        }
+        let on = self.chance.below(2);
+        self.set("global log_bin_compress_min_len=10");
+        self.set(&format!("global log_bin_compress={on}"));
     }
 
     fn set(&mut self, setting: &str) {
