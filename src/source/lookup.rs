@@ -82,13 +82,7 @@ fn read_columns(
     let flavor = connection.flavor();
     let (schema_text, table_text) = (literal(schema), literal(table));
     let by_table = format!("TABLE_SCHEMA = {schema_text} AND TABLE_NAME = {table_text}");
-    let collations = match flavor {
-        Flavor::Mysql => "information_schema.COLLATIONS a ON a.COLLATION_NAME = c.COLLATION_NAME",
-        Flavor::Mariadb => {
-            "information_schema.COLLATION_CHARACTER_SET_APPLICABILITY a ON a.FULL_COLLATION_NAME = \
-             c.COLLATION_NAME AND a.CHARACTER_SET_NAME = c.CHARACTER_SET_NAME"
-        }
-    };
+    let collations = collations(flavor, connection.version_numbers());
     let mut columns = Vec::new();
     let sql = format!(
         "SELECT c.TABLE_SCHEMA, c.TABLE_NAME, c.COLUMN_NAME, c.COLUMN_TYPE, c.IS_NULLABLE, a.ID, \
@@ -133,6 +127,16 @@ fn read_columns(
         mariadb_columns(connection, &mut columns, (&schema_text, &table_text))?;
     }
     Ok(columns)
+}
+
+/// Where the ids of collations are. From 10.10.1 on MariaDB has some that serve several character sets.
+fn collations(flavor: Flavor, version: (u32, u32, u32)) -> &'static str {
+    if flavor == Flavor::Mariadb && version >= (10, 10, 1) {
+        "information_schema.COLLATION_CHARACTER_SET_APPLICABILITY a ON a.FULL_COLLATION_NAME = \
+         c.COLLATION_NAME AND a.CHARACTER_SET_NAME = c.CHARACTER_SET_NAME"
+    } else {
+        "information_schema.COLLATIONS a ON a.COLLATION_NAME = c.COLLATION_NAME"
+    }
 }
 
 /// What MariaDB keeps elsewhere: JSON checks, and the two columns that versioning adds unseen.
