@@ -519,6 +519,7 @@ impl Source {
     /// Reads from the checkpoint again.
     fn start_over(&mut self, why: String) -> Result<(), SourceError> {
         self.decoder = Decoder::new();
+        self.schemas.try_again();
         self.payload.abandon();
         self.assembler = Assembler::with(self.settings.on_statement);
         self.gtid = None;

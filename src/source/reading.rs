@@ -44,7 +44,9 @@ impl Failure {
                 unverified
                     && matches!(
                         error,
-                        SourceError::Decode { .. } | SourceError::UnknownTable { .. }
+                        SourceError::Decode { .. }
+                            | SourceError::UnknownTable { .. }
+                            | SourceError::Names { .. }
                     )
             }
         }

@@ -61,6 +61,11 @@ impl Schemas {
         self.known.insert((schema.to_owned(), table.to_owned()), known);
     }
 
+    /// Bytes may have been damaged: what did not agree with them may yet agree.
+    pub(super) fn try_again(&mut self) {
+        self.known.retain(|_, known| matches!(known, Known::Columns(_)));
+    }
+
     /// A statement passes by in the stream: what it may alter is no longer known.
     pub(super) fn passed(&mut self, at: &Track, statement: &[u8]) {
         if !std::mem::take(&mut self.alters_nothing) && may_alter(statement) {
@@ -215,6 +220,16 @@ mod tests {
             schemas.passed(&at("b.000001", 100), statement.as_bytes());
             assert_eq!(schemas.known("shop", "orders").is_none(), gone, "{statement}");
         }
+    }
+
+    #[test]
+    fn what_could_not_be_proven_is_tried_again_when_reading_starts_over() {
+        let mut schemas = Schemas::default();
+        schemas.learn("shop", "orders", columns());
+        schemas.learn("shop", "items", Known::Unprovable("the types differ".into()));
+        schemas.try_again();
+        assert!(schemas.known("shop", "orders").is_some());
+        assert!(schemas.known("shop", "items").is_none());
     }
 
     #[test]
