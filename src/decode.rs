@@ -13,6 +13,7 @@
 
 pub mod check;
 mod held;
+mod levels;
 mod prepared;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +45,7 @@ use crate::envelope::debezium::{self, Debezium};
 use crate::envelope::text::Text;
 use crate::envelope::{Change, EnvelopeError};
 use held::Held;
+use levels::{Lengths, Levels};
 pub use prepared::Prepared;
 use prepared::{Taken, hold, next_event};
 
@@ -218,18 +220,7 @@ struct Scan<'o, W> {
     /// Its events, if it is one of XA.
     events: Held,
     /// Its counts: from its start, and from each savepoint on.
-    levels: Vec<Level>,
-}
-
-/// What happened behind a savepoint.
-#[derive(Default)]
-struct Level {
-    name: Vec<u8>,
-    /// The length of the lines before it.
-    held: u64,
-    /// The length of the events before it.
-    events: u64,
-    rows: BTreeMap<String, Counts>,
+    levels: Levels,
 }
 
 /// An event, as far as an error needs to name it.
@@ -258,7 +249,7 @@ impl<'o, W: Write> Scan<'o, W> {
             numbering: Numbering::default(),
             begin: None,
             events: Held::default(),
-            levels: Vec::new(),
+            levels: Levels::default(),
         }
     }
 
@@ -435,7 +426,7 @@ impl<'o, W: Write> Scan<'o, W> {
         self.drop_open();
         self.numbering.begin();
         self.begin = Some(begin);
-        self.levels.push(Level::default());
+        self.levels.begin();
     }
 
     fn rows(&mut self, rows: &Rows<'_>) -> Result<(), Cause> {
@@ -450,8 +441,8 @@ impl<'o, W: Write> Scan<'o, W> {
         let count = self.print(&table, rows);
         self.printer = self.printer.take().or(printer);
         let count = count?;
-        if let Some(level) = self.levels.last_mut() {
-            level.rows.entry(name).or_default().add(rows.rows.operation, count);
+        if let Some(counts) = self.levels.rows() {
+            counts.entry(name).or_default().add(rows.rows.operation, count);
         }
         Ok(())
     }
@@ -504,29 +495,21 @@ impl<'o, W: Write> Scan<'o, W> {
     }
 
     fn savepoint(&mut self, name: Vec<u8>) {
-        // A savepoint of the same name takes the older one's place.
-        for level in self.levels.iter_mut().skip(1).filter(|level| level.name == name) {
-            level.name.clear();
-        }
-        let held = self.printer.as_ref().map_or(0, |printer| printer.held.len());
-        self.levels.push(Level { name, held, events: self.events.len(), rows: BTreeMap::new() });
+        let lines = self.printer.as_ref().map_or(0, |printer| printer.held.len());
+        self.levels.savepoint(name, Lengths { lines, events: self.events.len() });
     }
 
     fn rollback_to(&mut self, name: &[u8]) -> Result<(), Cause> {
-        let found = self.levels.iter().skip(1).rposition(|level| level.name == name);
-        let Some(index) = found.map(|index| index + 1).filter(|_| !name.is_empty()) else {
-            let what = "a rollback to a savepoint that is not in the log";
+        let Some(at) = self.levels.back_to(name) else {
+            let what =
+                "a rollback to a savepoint that is not in the log, or older than a thousand others";
             return Err(Cause::Content(what.to_owned()));
         };
-        self.levels.truncate(index + 1);
-        if let Some(level) = self.levels.last_mut() {
-            level.rows.clear();
-            self.events.truncate(level.events).map_err(Cause::Write)?;
-            if let Some(printer) = &mut self.printer {
-                printer.held.truncate(level.held).map_err(Cause::Write)?;
-            }
+        self.events.truncate(at.events).map_err(Cause::Write)?;
+        match &mut self.printer {
+            Some(printer) => printer.held.truncate(at.lines).map_err(Cause::Write),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn commit(&mut self) -> Result<(), Cause> {
@@ -537,9 +520,7 @@ impl<'o, W: Write> Scan<'o, W> {
             let events = events.into_read().map_err(Cause::Write)?;
             self.replay(Taken { format, rows: BTreeMap::new(), events }, None)?;
         }
-        for (name, counts) in self.levels.drain(..).flat_map(|level| level.rows) {
-            self.summary.rows.entry(name).or_default().join(counts);
-        }
+        levels::join(&mut self.summary.rows, self.levels.take());
         self.committed()
     }
 
@@ -566,10 +547,7 @@ impl<'o, W: Write> Scan<'o, W> {
     }
 
     fn prepare(&mut self, xid: Xid) -> Result<(), Cause> {
-        let mut rows: BTreeMap<String, Counts> = BTreeMap::new();
-        for (name, counts) in self.levels.drain(..).flat_map(|level| level.rows) {
-            rows.entry(name).or_default().join(counts);
-        }
+        let rows = self.levels.take();
         let format = self.format()?.clone();
         let events = std::mem::take(&mut self.events);
         self.prepared.keep(xid, format, rows, events).map_err(Cause::Write)?;
@@ -589,9 +567,7 @@ impl<'o, W: Write> Scan<'o, W> {
         self.begin = Some(begin);
         let rows = std::mem::take(&mut taken.rows);
         self.replay(taken, Some(offset))?;
-        for (name, counts) in rows {
-            self.summary.rows.entry(name).or_default().join(counts);
-        }
+        levels::join(&mut self.summary.rows, rows);
         self.committed()
     }
 

@@ -192,7 +192,7 @@ impl Stager {
                                 row.into(),
                             );
                         }
-                        self.builder.row(change.before, change.after);
+                        self.builder.row_again(change.before, change.after);
                     }
                     Ok::<_, BatchError>(())
                 },

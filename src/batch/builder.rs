@@ -16,6 +16,7 @@ use zstd::bulk::Compressor;
 use crate::binlog::numbering::Numbering;
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::Table;
+use crate::binlog::transaction::SAVEPOINTS_MAX;
 use crate::position::Position;
 
 use super::body::{Body, EVENT_FIELDS, EventRow, Origin, TRANSACTION_FIELDS, TransactionRow};
@@ -137,9 +138,6 @@ pub struct Builder {
     scratch: Vec<u64>,
 }
 
-/// Savepoints remembered; beyond it the oldest are forgotten. Programs that set more go back to the newest.
-const SAVEPOINTS_MAX: usize = 1000;
-
 /// Fingerprints remembered by a table's address; beyond it all are forgotten and computed anew.
 const FINGERPRINTS_MAX: usize = 256;
 
@@ -218,6 +216,14 @@ impl Builder {
 
     /// A row of the event; images that an operation does not have are empty.
     pub fn row(&mut self, before: &[Cell<'_>], after: &[Cell<'_>]) {
+        if let Some(open) = &mut self.open {
+            open.numbering.rows(1);
+        }
+        self.row_again(before, after);
+    }
+
+    /// The same for a row that was here before, and was numbered then.
+    pub fn row_again(&mut self, before: &[Cell<'_>], after: &[Cell<'_>]) {
         let (table, operation, mut event) = self.event.take().expect("a row follows its event");
         if event.rows == 0 {
             event.group = self.group(&table, operation, before, after) as u64;
@@ -225,9 +231,6 @@ impl Builder {
         }
         // All rows of one event have images of one shape, so the first one's group serves all.
         event.rows += 1;
-        if let Some(open) = &mut self.open {
-            open.numbering.rows(1);
-        }
         if let Some(last) = self.events.last_mut() {
             last.rows = event.rows;
         }

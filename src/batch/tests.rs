@@ -355,3 +355,39 @@ fn a_bomb_is_refused_before_it_is_unpacked() {
     meta.plain_len = 1 << 20;
     assert!(matches!(Batch::open(&meta, &bomb, limits), Err(BatchError::TooLarge(_))));
 }
+
+#[test]
+fn rows_that_are_brought_back_from_a_part_do_not_count_again() {
+    let (_, table) = sample();
+    let mut builder = Builder::new(Settings { level: 0 });
+    let insert = |builder: &mut Builder, again: bool| {
+        let row = [Cell::Null; 4];
+        if again { builder.row_again(&[], &row) } else { builder.row(&[], &row) }
+    };
+    builder.begin(Begin::default());
+    builder.event(&table, Operation::Insert, 4, 0);
+    insert(&mut builder, false);
+    builder.savepoint(b"s");
+    insert(&mut builder, false);
+    builder.seal_part(|_| false).unwrap().unwrap();
+    assert_eq!(builder.rollback_to(b"s"), Some(Back::ToRow(1)));
+    builder.unseal_part(2);
+    builder.event_from(&table, Operation::Insert, 4, 0, 0);
+    insert(&mut builder, true);
+    builder.event(&table, Operation::Insert, 4, 0);
+    insert(&mut builder, false);
+    builder.commit(Commit::default());
+    let sealed = builder.seal(|_| false).unwrap().unwrap();
+    let meta = Meta::decode(&sealed.meta).unwrap();
+    let batch = Batch::open(&meta, &sealed.body, Limits::default()).unwrap();
+    let mut numbers = Vec::new();
+    let known = |_| Some(Arc::clone(&table));
+    batch
+        .replay(0, known, |change| {
+            numbers.push(change.row);
+            Ok::<_, BatchError>(())
+        })
+        .unwrap();
+    // The one that was undone had the number 1.
+    assert_eq!(numbers, [0, 2]);
+}

@@ -70,7 +70,9 @@ impl Verb {
             b"COMMIT" => Self::Commit,
             b"ROLLBACK" => rollback(tokens),
             b"SAVEPOINT" => {
-                tokens.next().map_or(Self::Unknown, |name| Self::Savepoint(name.name()))
+                let name = tokens.next().map(|name| name.name());
+                name.filter(|name| name.len() <= NAME_LEN_MAX)
+                    .map_or(Self::Unknown, Self::Savepoint)
             }
             b"RELEASE" => Self::Release,
             b"XA" => xa(tokens),
@@ -96,6 +98,16 @@ impl Verb {
             },
         }
     }
+}
+
+/// The first two words in capitals, whatever comments stand before them; empty if there are none.
+pub fn first_words(statement: &[u8]) -> [Vec<u8>; 2] {
+    let tokens = Tokens { rest: statement, after_dot: false };
+    let mut words = tokens.filter_map(|token| match token {
+        Token::Word(word) => Some(keyword(word)),
+        Token::Quoted(_) | Token::Symbol(_) => None,
+    });
+    [words.next().unwrap_or_default(), words.next().unwrap_or_default()]
 }
 
 /// First words of statements that change rows, or call what may.
@@ -135,6 +147,9 @@ const OTHER: &[&[u8]] = &[
     b"BACKUP",
     b"SIGNAL",
 ];
+
+/// Longer than any name: of 64 characters, each of which may be a doubled quote.
+const NAME_LEN_MAX: usize = 1024;
 
 /// Longer than any first word above.
 const KEYWORD_LEN_MAX: usize = 20;
@@ -419,6 +434,7 @@ mod tests {
             ("rollback work to savepoint `S 1`", Verb::RollbackTo(b"s 1".to_vec())),
             ("ROLLBACK TO `a`", Verb::RollbackTo(b"a".to_vec())),
             ("SAVEPOINT `a``b`", Verb::Savepoint(b"a``b".to_vec())),
+            (&format!("SAVEPOINT {}", "s".repeat(1025)), Verb::Unknown),
             ("XA START X'6f6e65',X'',1", Verb::XaStart),
             ("XA COMMIT X'6f6e65',X'',1", Verb::XaCommit(Xid::new(1, b"one", b""))),
             ("XA ROLLBACK X'6f6'", Verb::XaRollback(None)),

@@ -43,6 +43,10 @@ use super::table_map::TableMap;
 use super::xid::Xid;
 use crate::position::Gtid;
 
+/// Savepoints that are to be remembered; beyond it the oldest are forgotten. Programs that set more go
+/// back to the newest.
+pub const SAVEPOINTS_MAX: usize = 1000;
+
 /// What an event means for the transaction around it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Step<'a> {

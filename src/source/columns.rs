@@ -22,7 +22,7 @@ pub struct ColumnInfo {
     pub column_type: String,
     /// IS_NULLABLE.
     pub nullable: bool,
-    /// The id of COLLATION_NAME; `None` for columns without characters.
+    /// The id of COLLATION_NAME; `None` for columns without characters, or if it was not found.
     pub collation: Option<u16>,
     /// CHARACTER_OCTET_LENGTH, bytes.
     pub octets: Option<u64>,
@@ -91,7 +91,13 @@ fn complete_column(column: &Column, info: &ColumnInfo) -> Result<Column, &'stati
         done.unsigned = Some(declared.unsigned);
     }
     if has_collation(column.kind) && meaning != Meaning::Vector {
-        let collation = info.collation.unwrap_or(BINARY);
+        let collation = match info.collation {
+            Some(collation) => collation,
+            None if TEXT.contains(&declared.base.as_str()) => {
+                return Err("its collation is not known");
+            }
+            None => BINARY,
+        };
         if column.collation.is_some_and(|log| log != collation) {
             return Err("the collations differ");
         }
@@ -107,6 +113,10 @@ fn complete_column(column: &Column, info: &ColumnInfo) -> Result<Column, &'stati
     done.meaning = meaning;
     Ok(done)
 }
+
+/// Declared types that have a collation.
+const TEXT: [&str; 8] =
+    ["char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set"];
 
 const TOO_MANY: &str = "it has more than 6 digits";
 
@@ -410,8 +420,30 @@ mod tests {
     }
 
     #[test]
+    fn text_whose_collation_was_not_found_is_never_taken_for_bytes() {
+        let octets = |declared| ColumnInfo { octets: Some(40), ..info("a", declared) };
+        for (kind, meta, declared) in [
+            (Kind::Varchar, 40, "varchar(10)"),
+            (Kind::String, 40, "char(10)"),
+            (Kind::Blob, 2, "text"),
+            (Kind::Enum, 1, "enum('a')"),
+            (Kind::Set, 1, "set('a')"),
+        ] {
+            assert!(one(column(kind, meta), octets(declared)).is_err(), "{declared}");
+        }
+        for (kind, meta, declared) in
+            [(Kind::Varchar, 40, "varbinary(40)"), (Kind::Blob, 2, "blob")]
+        {
+            let bytes = one(column(kind, meta), octets(declared)).unwrap();
+            assert_eq!(bytes.collation, Some(BINARY), "{declared}");
+        }
+    }
+
+    #[test]
     fn members_are_read_with_their_quotes_and_commas() {
-        let found = one(column(Kind::Enum, 1), info("a", "enum('a','it''s','x,y)','')")).unwrap();
+        let members = info("a", "enum('a','it''s','x,y)','')");
+        let members = ColumnInfo { collation: Some(45), ..members };
+        let found = one(column(Kind::Enum, 1), members).unwrap();
         assert_eq!(found.labels, ["a", "it's", "x,y)", ""]);
         for torn in ["enum('a", "enum('a'", "enum('a',)", "int(1", "int(x)", "("] {
             assert_eq!(Declared::parse(torn), None, "{torn}");

@@ -82,13 +82,8 @@ fn read_columns(
     let flavor = connection.flavor();
     let (schema_text, table_text) = (literal(schema), literal(table));
     let by_table = format!("TABLE_SCHEMA = {schema_text} AND TABLE_NAME = {table_text}");
-    let collations = match flavor {
-        Flavor::Mysql => "information_schema.COLLATIONS a ON a.COLLATION_NAME = c.COLLATION_NAME",
-        Flavor::Mariadb => {
-            "information_schema.COLLATION_CHARACTER_SET_APPLICABILITY a ON a.FULL_COLLATION_NAME = \
-             c.COLLATION_NAME AND a.CHARACTER_SET_NAME = c.CHARACTER_SET_NAME"
-        }
-    };
+    let version = connection.version_numbers();
+    let collations = collations(flavor, version);
     let mut columns = Vec::new();
     let sql = format!(
         "SELECT c.TABLE_SCHEMA, c.TABLE_NAME, c.COLUMN_NAME, c.COLUMN_TYPE, c.IS_NULLABLE, a.ID, \
@@ -104,7 +99,8 @@ fn read_columns(
             return;
         }
         let (name, column_type, nullable) = (next(), next(), next() == "YES");
-        let collation = next().parse().ok().map(|id| collation_id(flavor, id));
+        let collation = next().parse().ok().filter(|id| !is_ambiguous(flavor, version, *id));
+        let collation = collation.map(|id| collation_id(flavor, id));
         let octets = next().parse().ok();
         let visible = !next().to_ascii_uppercase().contains("INVISIBLE");
         let known = ColumnInfo {
@@ -135,21 +131,48 @@ fn read_columns(
     Ok(columns)
 }
 
+/// Where the ids of collations are. From 10.10.1 on MariaDB has some that serve several character sets.
+fn collations(flavor: Flavor, version: (u32, u32, u32)) -> &'static str {
+    if flavor == Flavor::Mariadb && version >= (10, 10, 1) {
+        "information_schema.COLLATION_CHARACTER_SET_APPLICABILITY a ON a.FULL_COLLATION_NAME = \
+         c.COLLATION_NAME AND a.CHARACTER_SET_NAME = c.CHARACTER_SET_NAME"
+    } else {
+        "information_schema.COLLATIONS a ON a.COLLATION_NAME = c.COLLATION_NAME"
+    }
+}
+
+/// Whether this id is that of another character set in newer servers: `utf32_croatian_ci` and
+/// `utf16_croatian_ci` before MariaDB 10.0.6.
+fn is_ambiguous(flavor: Flavor, version: (u32, u32, u32), id: u16) -> bool {
+    flavor == Flavor::Mariadb && version < (10, 0, 6) && matches!(id, 214 | 215)
+}
+
+/// Whether information_schema has CHECK_CONSTRAINTS; before it, no column is JSON by one.
+fn has_checks(version: (u32, u32, u32)) -> bool {
+    version >= (10, 2, 22) && !((10, 3, 0)..(10, 3, 10)).contains(&version)
+}
+
 /// What MariaDB keeps elsewhere: JSON checks, and the two columns that versioning adds unseen.
 fn mariadb_columns(
     connection: &mut Connection,
     columns: &mut Vec<ColumnInfo>,
     (schema, table): (&str, &str),
 ) -> Result<(), MysqlError> {
+    let version = connection.version_numbers();
     let sql = format!(
         "SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS \
          WHERE CONSTRAINT_SCHEMA = {schema} AND TABLE_NAME = {table}"
     );
-    for row in connection.query(&sql)? {
+    let checks = if has_checks(version) { connection.query(&sql)? } else { Vec::new() };
+    for row in checks {
         let Some(Some(clause)) = row.into_iter().next() else { continue };
         for column in columns.iter_mut() {
             column.json |= clause == format!("json_valid(`{}`)", column.name.replace('`', "``"));
         }
+    }
+    if version < (10, 3, 0) {
+        // No table is versioned.
+        return Ok(());
     }
     let sql = format!(
         "SELECT TABLE_TYPE, (SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = \
@@ -218,4 +241,35 @@ fn read_ahead(connection: Connection, here: &Track, ahead: &mut Ahead) -> Result
     }
     ahead.end = Some(track);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_older_servers_do_not_have_is_not_asked_for() {
+        let full = |flavor, version| collations(flavor, version).contains("FULL_COLLATION_NAME");
+        assert!(full(Flavor::Mariadb, (10, 10, 1)) && full(Flavor::Mariadb, (11, 8, 6)));
+        assert!(!full(Flavor::Mariadb, (10, 6, 18)) && !full(Flavor::Mysql, (11, 0, 0)));
+        for (version, has) in [
+            ((5, 5, 68), false),
+            ((10, 2, 21), false),
+            ((10, 2, 22), true),
+            ((10, 3, 9), false),
+            ((10, 3, 10), true),
+            ((11, 8, 6), true),
+        ] {
+            assert_eq!(has_checks(version), has, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_changed_its_meaning_is_not_believed() {
+        assert!(is_ambiguous(Flavor::Mariadb, (5, 5, 68), 214));
+        assert!(is_ambiguous(Flavor::Mariadb, (10, 0, 5), 215));
+        assert!(!is_ambiguous(Flavor::Mariadb, (10, 0, 6), 214));
+        assert!(!is_ambiguous(Flavor::Mariadb, (5, 5, 68), 213));
+        assert!(!is_ambiguous(Flavor::Mysql, (5, 5, 62), 214));
+    }
 }

@@ -519,6 +519,7 @@ impl Source {
     /// Reads from the checkpoint again.
     fn start_over(&mut self, why: String) -> Result<(), SourceError> {
         self.decoder = Decoder::new();
+        self.schemas.try_again();
         self.payload.abandon();
         self.assembler = Assembler::with(self.settings.on_statement);
         self.gtid = None;
@@ -761,6 +762,23 @@ mod tests {
         };
         assert!(error.to_string().contains("d.t"), "{error}");
         assert_eq!(source.checkpoint().position.offset, 4);
+    }
+
+    #[test]
+    fn a_statement_that_is_left_out_may_still_have_altered_a_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::new();
+        log.query(b"INSERT INTO t VALUES (1)").query(b"CREATE OR REPLACE TABLE t SELECT 1 AS x");
+        log.write(folder.path(), "binlog.000001");
+        let lenient =
+            Settings { on_statement: OnStatement::LeaveOut, ..settings(folder.path(), false) };
+        let mut source = open(lenient, None).unwrap();
+        for (schema, table) in [("d", "t"), ("d", "other")] {
+            source.schemas.learn(schema, table, schema::Known::Columns([].into()));
+        }
+        assert_eq!(story(&mut source), "");
+        assert!(source.schemas.known("d", "t").is_none());
+        assert!(source.schemas.known("d", "other").is_some());
     }
 
     #[test]

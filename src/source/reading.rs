@@ -44,7 +44,9 @@ impl Failure {
                 unverified
                     && matches!(
                         error,
-                        SourceError::Decode { .. } | SourceError::UnknownTable { .. }
+                        SourceError::Decode { .. }
+                            | SourceError::UnknownTable { .. }
+                            | SourceError::Names { .. }
                     )
             }
         }
@@ -95,9 +97,10 @@ impl Reading<'_> {
         if let Some(step) = self.aside(&header, &event, offset, live)? {
             return Ok(step);
         }
+        let statement = statement(&event);
         let step =
             self.assembler.step(&header, event, offset).map_err(|error| failed(error, offset))?;
-        self.act(step)
+        self.act(step, statement)
     }
 
     /// Reads an event out of a compressed transaction. What ends the transaction must be the last one, for
@@ -106,9 +109,10 @@ impl Reading<'_> {
         let file = self.track.file.clone();
         let failed = |error| failed(&file, inner.offset, kind(inner.bytes), error);
         let (header, event) = self.decoder.decode_inner(inner).map_err(failed)?;
+        let statement = statement(&event);
         let step = self.assembler.step(&header, event, inner.offset).map_err(failed)?;
         inner.expect_last(step.safe_offset().is_some()).map_err(failed)?;
-        self.act(step)
+        self.act(step, statement)
     }
 
     /// Begins with a compressed transaction.
@@ -198,7 +202,11 @@ impl Reading<'_> {
         Ok(None)
     }
 
-    fn act<'a>(&mut self, step: transaction::Step<'a>) -> Result<Step<'a>, Failure> {
+    fn act<'a>(
+        &mut self,
+        step: transaction::Step<'a>,
+        statement: &[u8],
+    ) -> Result<Step<'a>, Failure> {
         use transaction::Step as S;
         Ok(match step {
             S::Begin(begin) => Step::Begin(begin),
@@ -256,6 +264,8 @@ impl Reading<'_> {
                 Step::RollbackPrepared(xid)
             }
             S::LeftOut(left_out) => {
+                // CREATE OR REPLACE TABLE … SELECT makes another table of it, too.
+                self.schemas.passed(self.track, statement);
                 if let Some(end_offset) = left_out.end_offset {
                     self.finish(end_offset);
                 }
@@ -409,6 +419,14 @@ fn failed(file: &str, offset: u64, kind: u8, error: DecodeError) -> Failure {
     match error.reason {
         Reason::Checksum { .. } => Failure::Damaged(decode),
         _ => Failure::Fatal(decode),
+    }
+}
+
+/// The statement that an event is; empty for others.
+fn statement<'a>(event: &Event<'a>) -> &'a [u8] {
+    match event {
+        Event::Query(query) => query.statement,
+        _ => &[],
     }
 }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use super::columns::ColumnInfo;
 use super::track::Track;
-use crate::binlog::statement::Verb;
+use crate::binlog::statement::{Verb, first_words};
 use crate::position::file_order;
 
 /// Tables whose columns are kept; beyond it one is read again when it is needed.
@@ -59,6 +59,11 @@ impl Schemas {
             self.known.clear();
         }
         self.known.insert((schema.to_owned(), table.to_owned()), known);
+    }
+
+    /// Bytes may have been damaged: what did not agree with them may yet agree.
+    pub(super) fn try_again(&mut self) {
+        self.known.retain(|_, known| matches!(known, Known::Columns(_)));
     }
 
     /// A statement passes by in the stream: what it may alter is no longer known.
@@ -148,13 +153,12 @@ fn may_alter(statement: &[u8]) -> bool {
     if matches!(Verb::of(statement), Verb::Begin | Verb::Commit | Verb::Rollback) {
         return false;
     }
-    let mut words = statement.split(|byte| !byte.is_ascii_alphabetic()).filter(|w| !w.is_empty());
-    let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let is = |word: &[u8], any: &[&[u8]]| any.iter().any(|one| word.eq_ignore_ascii_case(one));
+    let [first, second] = first_words(statement);
+    let is = |word: &[u8], any: &[&[u8]]| any.contains(&word);
     // A table that has rows is altered by no CREATE TABLE, unless it was dropped or renamed before,
     // which counts by itself. CREATE OR REPLACE has another second word.
-    let creates = is(first, &[b"CREATE"]) && is(second, &[b"TABLE", b"DATABASE", b"SCHEMA"]);
-    !creates && !is(first, &HARMLESS)
+    let creates = is(&first, &[b"CREATE"]) && is(&second, &[b"TABLE", b"DATABASE", b"SCHEMA"]);
+    !creates && !is(&first, &HARMLESS)
 }
 
 /// Whether a lower-case statement may be about this table.
@@ -197,6 +201,10 @@ mod tests {
         for (statement, gone) in [
             ("ALTER TABLE `Orders` ADD x INT", true),
             ("/* x */ RENAME TABLE tmp TO orders", true),
+            ("/* insert a column */ ALTER TABLE orders ADD x INT", true),
+            ("-- create table\n# grant\nALTER TABLE orders ADD x INT", true),
+            ("CREATE OR REPLACE TABLE orders SELECT 1 AS x", true),
+            ("/*!50100 INSERT */ INTO orders VALUES (1)", false),
             ("DROP DATABASE shop", true),
             ("ALTER TABLE shop.customers ADD x INT", false),
             ("ALTER TABLE old_orders ADD x INT", false),
@@ -212,6 +220,16 @@ mod tests {
             schemas.passed(&at("b.000001", 100), statement.as_bytes());
             assert_eq!(schemas.known("shop", "orders").is_none(), gone, "{statement}");
         }
+    }
+
+    #[test]
+    fn what_could_not_be_proven_is_tried_again_when_reading_starts_over() {
+        let mut schemas = Schemas::default();
+        schemas.learn("shop", "orders", columns());
+        schemas.learn("shop", "items", Known::Unprovable("the types differ".into()));
+        schemas.try_again();
+        assert!(schemas.known("shop", "orders").is_some());
+        assert!(schemas.known("shop", "items").is_none());
     }
 
     #[test]

@@ -14,6 +14,7 @@
 
 pub mod agree;
 pub mod json;
+pub mod mixed;
 pub mod pipeline;
 pub mod process;
 pub mod replay;

@@ -11,8 +11,8 @@ impl Charset {
     /// an administrator of MySQL has made (see [`collation_id`](crate::binlog::table_map::collation_id)).
     ///
     /// MariaDB 5.3, 5.5 and 10.0.5 and before numbered `utf32_croatian_ci` 214 and `utf16_croatian_ci` 215,
-    /// which are `utf8mb3` everywhere else and here. No log of theirs names collations; who asks
-    /// such a server must ask for the character set.
+    /// which are `utf8mb3` everywhere else and here. No log of theirs names collations, and the
+    /// source does not believe these ids from such a server.
     pub fn of_collation(id: u16) -> Option<Self> {
         Some(match id {
             32 | 64 | 1056 | 1088 => Self::Armscii8,
