@@ -150,6 +150,7 @@ impl Decoder {
     }
 
     /// Remembers what later events need to know of this one.
+    #[inline(always)]
     fn note(&mut self, event: &Event<'_>) {
         match event {
             Event::TableMap(map) => self.remember(map.table_id, map.body),

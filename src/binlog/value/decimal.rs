@@ -26,6 +26,7 @@ impl<'a> Decimal<'a> {
     ///
     /// # Errors
     /// When the length does not fit, or a group holds more digits than it may.
+    #[inline(always)]
     pub fn decode(precision: u8, scale: u8, bytes: &'a [u8]) -> Result<Self, &'static str> {
         const IMPOSSIBLE: &str = "DECIMAL: impossible precision or scale";
         if !matches!(precision, 1..=PRECISION_MAX) || scale > SCALE_MAX {
@@ -45,21 +46,31 @@ impl<'a> Decimal<'a> {
             });
         }
         let decimal = Self { precision, scale, bytes };
-        let (first, rest) = bytes.split_at_checked(first).unwrap_or_default();
-        let (nines, last) = rest.split_at_checked(nines).unwrap_or_default();
-        let flip = decimal.flip();
-        // The first byte of all has its top bit inverted.
-        let (mut top, mut fits) = (0x80, true);
-        if !first.is_empty() {
-            fits = value(first, flip, std::mem::take(&mut top)) <= whole.largest;
-        }
-        for nine in nines.as_chunks::<4>().0 {
-            fits &= value(nine, flip, std::mem::take(&mut top)) <= LARGEST_NINE;
-        }
-        if !last.is_empty() {
-            fits &= value(last, flip, top) <= fraction.largest;
-        }
+        let fits = decimal.fits(whole, fraction);
         if fits { Ok(decimal) } else { Err("DECIMAL: a group holds too many digits") }
+    }
+
+    /// Whether no group holds more digits than it may; the length is right.
+    #[inline(always)]
+    fn fits(&self, whole: &Layout, fraction: &Layout) -> bool {
+        let flip = self.flip();
+        let number = |bytes: &[u8; 4]| u32::from_be_bytes(*bytes) ^ flip;
+        match (self.bytes.first_chunk(), self.bytes.last_chunk()) {
+            (Some(head), Some(tail)) if whole.short > 0 => {
+                let head = u64::from(number(head) ^ 0x8000_0000) >> (32 - 8 * whole.short);
+                let tail = u64::from(number(tail)) & ((1 << (8 * fraction.short)) - 1);
+                let nines = self.bytes.get(whole.short.into()..).unwrap_or_default();
+                let count = usize::from(whole.nines + fraction.nines) / 4;
+                let mut nines = nines.as_chunks().0.iter().take(count);
+                head <= whole.largest.into()
+                    && tail <= fraction.largest.into()
+                    && nines.all(|nine| number(nine) <= LARGEST_NINE)
+            }
+            _ => self.groups().all(|group| {
+                let largest = LARGEST.get(usize::from(group.digits));
+                largest.is_some_and(|largest| group.value <= *largest)
+            }),
+        }
     }
 
     /// Digits after the point.
@@ -192,19 +203,6 @@ const LAYOUTS: [Layout; PRECISION_MAX as usize + 1] = {
     }
     layouts
 };
-
-/// A group's number. `top` is what is inverted in its first byte, beside what `flip` inverts in all.
-#[inline(always)]
-fn value(group: &[u8], flip: u32, top: u8) -> u32 {
-    let flip8 = flip as u8;
-    match *group {
-        [a, b, c, d] => u32::from_be_bytes([a ^ top, b, c, d]) ^ flip,
-        [b, c, d] => u32::from_be_bytes([0, b ^ top ^ flip8, c ^ flip8, d ^ flip8]),
-        [c, d] => u32::from_be_bytes([0, 0, c ^ top ^ flip8, d ^ flip8]),
-        [d] => u32::from(d ^ top ^ flip8),
-        _ => 0,
-    }
-}
 
 /// Up to nine digits.
 struct Group {
