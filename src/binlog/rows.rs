@@ -401,14 +401,14 @@ impl<'a> RowIter<'a, '_> {
         after: &mut Vec<Cell<'a>>,
     ) -> Result<(), DecodeError> {
         // What the last row left there is overwritten, which is cheaper than beginning anew.
-        match self.before {
+        match &self.before {
             Some(image) => {
                 let split = image.split(self.table, &mut self.reader, before);
                 split.inspect_err(|_| after.clear())?;
             }
             None => before.clear(),
         }
-        match self.after {
+        match &self.after {
             Some(image) if self.partial => image.split_partial(self.table, &mut self.reader, after),
             Some(image) => image.split(self.table, &mut self.reader, after),
             None => {
