@@ -33,6 +33,8 @@ pub struct Decoder {
     tables: BTreeMap<u64, Known>,
     map_bytes: usize,
     clock: u64,
+    /// What the processor can do is asked once.
+    hasher: crc32fast::Hasher,
 }
 
 /// A table map as it was seen last, and what the caller made of it.
@@ -131,7 +133,7 @@ impl Decoder {
             // the checksum anew only if the session asked for one.
             let as_written = header.end_position != 0 || format.checksum == Checksum::Crc32;
             if format.self_checksummed && as_written {
-                verify(event, header.flags & FLAG_IN_USE != 0)?;
+                verify(&self.hasher, event, header.flags & FLAG_IN_USE != 0)?;
             }
             self.format = Some(format.clone());
             self.forget_tables();
@@ -150,6 +152,7 @@ impl Decoder {
     }
 
     /// Remembers what later events need to know of this one.
+    #[inline(always)]
     fn note(&mut self, event: &Event<'_>) {
         match event {
             Event::TableMap(map) => self.remember(map.table_id, map.body),
@@ -165,7 +168,7 @@ impl Decoder {
         let made_up = header.is_artificial() && header.kind == EventKind::Rotate
             || matches!(header.kind, EventKind::Heartbeat | EventKind::HeartbeatV2);
         let with_checksum = match &self.format {
-            _ if made_up && verify(event, false).is_ok() => true,
+            _ if made_up && verify(&self.hasher, event, false).is_ok() => true,
             Some(format) => format.checksum == Checksum::Crc32,
             None if made_up => false,
             None => {
@@ -175,7 +178,7 @@ impl Decoder {
         };
         let tail = if with_checksum { CHECKSUM_LEN } else { 0 };
         if with_checksum {
-            verify(event, false)?;
+            verify(&self.hasher, event, false)?;
         }
         let end = event.len().saturating_sub(tail);
         event.get(HEADER_LEN..end).ok_or_else(|| {
@@ -252,13 +255,13 @@ const BEFORE_5_0: &str = "a log of binlog version 1 to 3, from a server before M
 
 /// Compares the CRC32 at the end with that of the bytes before it. The server computes a format
 /// description's before it sets the IN_USE flag.
-fn verify(event: &[u8], clear_in_use: bool) -> Result<(), DecodeError> {
+fn verify(hasher: &crc32fast::Hasher, event: &[u8], clear_in_use: bool) -> Result<(), DecodeError> {
     let Some((bytes, stored)) = event.split_last_chunk::<CHECKSUM_LEN>() else {
         let reason = Reason::Truncated { wanted: CHECKSUM_LEN, left: event.len() };
         return Err(Reader::new(event).error("checksum", reason));
     };
     let stored = u32::from_le_bytes(*stored);
-    let mut hasher = crc32fast::Hasher::new();
+    let mut hasher = hasher.clone();
     match bytes.split_at_checked(FLAGS_AT) {
         Some((head, [flags, rest @ ..])) if clear_in_use => {
             hasher.update(head);

@@ -71,7 +71,7 @@ pub enum Part {
 /// Whether an event that begins with these bytes comes in portions; `None` if they are too few to tell.
 pub fn comes_in_portions(head: &[u8]) -> Option<bool> {
     let kind = head.get(..HEADER_LEN)?.get(4)?;
-    Some(EventKind::from(*kind) == EventKind::TransactionPayload)
+    Some(*kind == EventKind::TransactionPayload.code())
 }
 
 impl Default for Framer {

@@ -35,13 +35,15 @@ pub struct Header {
 impl Header {
     /// Reads a header. Fails if there are fewer than [`HEADER_LEN`] bytes.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let [t0, t1, t2, t3, kind, s0, s1, s2, s3, l0, l1, l2, l3, e0, e1, e2, e3, f0, f1] =
+            reader.array::<HEADER_LEN>("header")?;
         Ok(Self {
-            timestamp: reader.u32("header: timestamp")?,
-            kind: EventKind::from(reader.u8("header: type")?),
-            server_id: reader.u32("header: server id")?,
-            length: reader.u32("header: length")?,
-            end_position: reader.u32("header: end position")?,
-            flags: reader.u16("header: flags")?,
+            timestamp: u32::from_le_bytes([t0, t1, t2, t3]),
+            kind: EventKind::from(kind),
+            server_id: u32::from_le_bytes([s0, s1, s2, s3]),
+            length: u32::from_le_bytes([l0, l1, l2, l3]),
+            end_position: u32::from_le_bytes([e0, e1, e2, e3]),
+            flags: u16::from_le_bytes([f0, f1]),
         })
     }
 

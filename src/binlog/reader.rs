@@ -182,8 +182,12 @@ impl<'a> Reader<'a> {
         DecodeError { at: self.at, field, column: None, reason }
     }
 
+    /// So many bytes.
     #[inline]
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
+    pub(super) fn array<const N: usize>(
+        &mut self,
+        field: &'static str,
+    ) -> Result<[u8; N], DecodeError> {
         let Some((head, rest)) = self.rest.split_first_chunk() else {
             return Err(self.truncated(N, field));
         };

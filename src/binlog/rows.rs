@@ -209,7 +209,7 @@ impl<'a> Image<'a> {
     }
 
     /// Splits an image into a cell per column. At an error the cells are those before it.
-    #[inline]
+    #[inline(never)]
     fn split(
         &self,
         table: &Table,
@@ -220,7 +220,9 @@ impl<'a> Image<'a> {
         let nulls = nulls.inspect_err(|_| cells.clear())?;
         let columns = table.columns.as_slice();
         // No cell is written twice but in the first row of a wider table.
-        cells.resize(columns.len(), Cell::Absent);
+        if cells.len() != columns.len() {
+            cells.resize(columns.len(), Cell::Absent);
+        }
         let split = match self.present_count == columns.len() {
             true => split_all(columns, nulls, reader.peek(), cells),
             false => self.split_present(columns, nulls, reader.peek(), cells),
@@ -312,29 +314,35 @@ impl<'a> Image<'a> {
 /// `PARTIAL_JSON_UPDATES` of `enum_binlog_row_value_options`.
 const PARTIAL_JSON: u64 = 1;
 
+/// Behind the marks of eight columns.
+const END_OF_MARKS: u32 = 1 << 8;
+
 /// Splits an image that has all columns; says what follows it, or which column does not fit there.
 ///
-/// A byte of `nulls` stands for eight columns.
-#[inline]
+/// A byte of `nulls` stands for eight columns. There is a cell for each column.
+#[inline(always)]
 fn split_all<'a>(
     columns: &[Column],
     nulls: &[u8],
     mut rest: &'a [u8],
     cells: &mut [Cell<'a>],
 ) -> Result<&'a [u8], (usize, &'a [u8])> {
-    let eights = columns.chunks(8).zip(cells.chunks_mut(8)).zip(nulls);
-    for (eight, ((columns, cells), nulls)) in eights.enumerate() {
-        let mut nulls = *nulls;
-        for (nth, (column, cell)) in columns.iter().zip(cells).enumerate() {
-            if nulls & 1 == 1 {
-                *cell = Cell::Null;
-            } else if let Some((value, tail)) = take(column, rest) {
-                (*cell, rest) = (Cell::Value(value), tail);
-            } else {
-                return Err((8 * eight + nth, rest));
-            }
-            nulls >>= 1;
+    let (mut cells, mut nulls) = (cells.iter_mut(), nulls.iter());
+    // The marks of the columns to come, and a last one behind them.
+    let mut marks = 1;
+    for column in columns {
+        if marks == 1 {
+            marks = END_OF_MARKS | u32::from(nulls.next().copied().unwrap_or_default());
         }
+        let Some(cell) = cells.next() else { break };
+        if marks & 1 == 1 {
+            *cell = Cell::Null;
+        } else if let Some((value, tail)) = take(column, rest) {
+            (*cell, rest) = (Cell::Value(value), tail);
+        } else {
+            return Err((columns.len() - cells.len() - 1, rest));
+        }
+        marks >>= 1;
     }
     Ok(rest)
 }
@@ -393,14 +401,14 @@ impl<'a> RowIter<'a, '_> {
         after: &mut Vec<Cell<'a>>,
     ) -> Result<(), DecodeError> {
         // What the last row left there is overwritten, which is cheaper than beginning anew.
-        match self.before {
+        match &self.before {
             Some(image) => {
                 let split = image.split(self.table, &mut self.reader, before);
                 split.inspect_err(|_| after.clear())?;
             }
             None => before.clear(),
         }
-        match self.after {
+        match &self.after {
             Some(image) if self.partial => image.split_partial(self.table, &mut self.reader, after),
             Some(image) => image.split(self.table, &mut self.reader, after),
             None => {

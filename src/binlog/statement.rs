@@ -47,6 +47,10 @@ pub enum Verb {
 impl Verb {
     /// Tells it by the statement's first words.
     pub fn of(statement: &[u8]) -> Self {
+        // As the servers themselves write it, before the rows of each transaction.
+        if statement == b"BEGIN" {
+            return Self::Begin;
+        }
         let mut tokens = Tokens { rest: statement, after_dot: false };
         while let Some(inner) = behind_set_statement(tokens.clone()) {
             tokens = inner;

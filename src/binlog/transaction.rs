@@ -283,51 +283,52 @@ impl Assembler {
         offset: u64,
     ) -> Result<Step<'a>, DecodeError> {
         let end_offset = offset.saturating_add(header.length.into());
-        Ok(match event {
+        // Each outcome is written where the caller wants it.
+        match event {
             Event::FormatDescription(format) => {
                 self.written_by(&format);
-                self.end_of_file(None)
+                Ok(self.end_of_file(None))
             }
-            Event::Stop => self.end_of_file(None),
+            Event::Stop => Ok(self.end_of_file(None)),
             Event::Rotate { offset, next_file } => {
-                self.end_of_file(Some(NextFile { file: next_file, offset }))
+                Ok(self.end_of_file(Some(NextFile { file: next_file, offset })))
             }
             Event::Gtid(event) => {
                 let gtid = Some(event.gtid());
-                self.name(header, &event, gtid, offset)?
+                self.name(header, &event, gtid, offset)
             }
-            Event::AnonymousGtid(event) => self.name(header, &event, None, offset)?,
-            Event::MariadbGtid(gtid) => self.name_mariadb(header, gtid, offset)?,
-            Event::Query(query) => self.query(header, query, offset, end_offset)?,
+            Event::AnonymousGtid(event) => self.name(header, &event, None, offset),
+            Event::MariadbGtid(gtid) => self.name_mariadb(header, gtid, offset),
+            Event::Query(query) => self.query(header, query, offset, end_offset),
             Event::TableMap(map) => {
                 self.expect_open(header)?;
-                Step::TableMap(map)
+                Ok(Step::TableMap(map))
             }
-            Event::Rows(rows) if rows.is_dummy() => Step::Skip,
+            Event::Rows(rows) if rows.is_dummy() => Ok(Step::Skip),
             Event::Rows(rows) => {
                 self.expect_open(header)?;
                 self.has_rows = true;
-                Step::Rows(Rows {
+                Ok(Step::Rows(Rows {
                     rows,
                     offset,
                     timestamp_s: header.timestamp,
                     server_id: header.server_id,
                     thread_id: self.thread_id,
-                })
+                }))
             }
-            Event::Xid(xid) => self.commit(header, end_offset, Some(xid))?,
-            Event::XaPrepare { one_phase: true, .. } => self.commit(header, end_offset, None)?,
+            Event::Xid(xid) => self.commit(header, end_offset, Some(xid)),
+            Event::XaPrepare { one_phase: true, .. } => self.commit(header, end_offset, None),
             Event::XaPrepare { one_phase: false, xid } => {
                 self.expect_open(header)?;
                 self.open = false;
-                Step::Prepare { xid, end_offset }
+                Ok(Step::Prepare { xid, end_offset })
             }
-            Event::LoadData { .. } => self.change("LOAD DATA", offset, end_offset)?,
-            Event::Incident(_) => return Err(unsupported(INCIDENT)),
-            Event::PreviousGtids(_) | Event::MariadbGtidList(_) => Step::Skip,
-            Event::BinlogCheckpoint { .. } | Event::Heartbeat { .. } => Step::Skip,
-            Event::AnnotateRows(_) | Event::RowsQuery(_) | Event::Ignored(_) => Step::Skip,
-        })
+            Event::LoadData { .. } => self.change("LOAD DATA", offset, end_offset),
+            Event::Incident(_) => Err(unsupported(INCIDENT)),
+            Event::PreviousGtids(_) | Event::MariadbGtidList(_) => Ok(Step::Skip),
+            Event::BinlogCheckpoint { .. } | Event::Heartbeat { .. } => Ok(Step::Skip),
+            Event::AnnotateRows(_) | Event::RowsQuery(_) | Event::Ignored(_) => Ok(Step::Skip),
+        }
     }
 
     fn end_of_file<'a>(&mut self, next: Option<NextFile<'a>>) -> Step<'a> {

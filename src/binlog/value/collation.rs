@@ -13,7 +13,15 @@ impl Charset {
     /// MariaDB 5.3, 5.5 and 10.0.5 and before numbered `utf32_croatian_ci` 214 and `utf16_croatian_ci` 215,
     /// which are `utf8mb3` everywhere else and here. No log of theirs names collations, and the
     /// source does not believe these ids from such a server.
+    #[inline]
     pub fn of_collation(id: u16) -> Option<Self> {
+        match COMMON.get(usize::from(id)) {
+            Some(charset) => *charset,
+            None => Self::find(id),
+        }
+    }
+
+    const fn find(id: u16) -> Option<Self> {
         Some(match id {
             32 | 64 | 1056 | 1088 => Self::Armscii8,
             11 | 65 | 1035 | 1089 => Self::Ascii,
@@ -65,9 +73,20 @@ impl Charset {
     }
 }
 
+/// The sets of the first ids, which nearly all columns have.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it")]
+const COMMON: [Option<Charset>; 324] = {
+    let (mut sets, mut id) = ([None; 324], 0);
+    while id < sets.len() {
+        sets[id] = Charset::find(id as u16);
+        id += 1;
+    }
+    sets
+};
+
 /// MariaDB makes these ids of their parts: `1ccc tttt tPST`, c being the character set, t the language,
 /// the rest the strength (`strings/ctype-uca1400.h`).
-fn uca1400(id: u16) -> Option<Charset> {
+const fn uca1400(id: u16) -> Option<Charset> {
     Some(match id >> 8 & 7 {
         0 => Charset::Utf8mb3,
         1 => Charset::Utf8mb4,

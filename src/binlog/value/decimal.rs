@@ -26,21 +26,50 @@ impl<'a> Decimal<'a> {
     ///
     /// # Errors
     /// When the length does not fit, or a group holds more digits than it may.
+    #[inline(always)]
     pub fn decode(precision: u8, scale: u8, bytes: &'a [u8]) -> Result<Self, &'static str> {
-        if precision > PRECISION_MAX || scale > precision.min(SCALE_MAX) || precision == 0 {
-            return Err("DECIMAL: impossible precision or scale");
+        const IMPOSSIBLE: &str = "DECIMAL: impossible precision or scale";
+        if !matches!(precision, 1..=PRECISION_MAX) || scale > SCALE_MAX {
+            return Err(IMPOSSIBLE);
+        }
+        let layout = |digits: u8| LAYOUTS.get(usize::from(digits));
+        let whole = precision.checked_sub(scale).and_then(layout);
+        let (Some(whole), Some(fraction)) = (whole, layout(scale)) else { return Err(IMPOSSIBLE) };
+        // Between the two groups that may be short, all have nine digits.
+        let first = usize::from(whole.short);
+        let nines = usize::from(whole.nines) + usize::from(fraction.nines);
+        let wanted = first + nines + usize::from(fraction.short);
+        if bytes.len() != wanted {
+            return Err(match bytes.len() < wanted {
+                true => "DECIMAL: shorter than its precision says",
+                false => "DECIMAL: longer than its precision says",
+            });
         }
         let decimal = Self { precision, scale, bytes };
-        let mut groups = decimal.groups();
-        for group in groups.by_ref() {
-            if group.value > LARGEST.get(usize::from(group.digits)).copied().unwrap_or(0) {
-                return Err("DECIMAL: a group holds too many digits");
+        let fits = decimal.fits(whole, fraction);
+        if fits { Ok(decimal) } else { Err("DECIMAL: a group holds too many digits") }
+    }
+
+    /// Whether no group holds more digits than it may; the length is right.
+    #[inline(always)]
+    fn fits(&self, whole: &Layout, fraction: &Layout) -> bool {
+        let flip = self.flip();
+        let number = |bytes: &[u8; 4]| u32::from_be_bytes(*bytes) ^ flip;
+        match (self.bytes.first_chunk(), self.bytes.last_chunk()) {
+            (Some(head), Some(tail)) if whole.short > 0 => {
+                let head = u64::from(number(head) ^ 0x8000_0000) >> (32 - 8 * whole.short);
+                let tail = u64::from(number(tail)) & ((1 << (8 * fraction.short)) - 1);
+                let nines = self.bytes.get(whole.short.into()..).unwrap_or_default();
+                let count = usize::from(whole.nines + fraction.nines) / 4;
+                let mut nines = nines.as_chunks().0.iter().take(count);
+                head <= whole.largest.into()
+                    && tail <= fraction.largest.into()
+                    && nines.all(|nine| number(nine) <= LARGEST_NINE)
             }
-        }
-        match groups.bytes {
-            Some([]) => Ok(decimal),
-            Some(_) => Err("DECIMAL: longer than its precision says"),
-            None => Err("DECIMAL: shorter than its precision says"),
+            _ => self.groups().all(|group| {
+                let largest = LARGEST.get(usize::from(group.digits));
+                largest.is_some_and(|largest| group.value <= *largest)
+            }),
         }
     }
 
@@ -109,12 +138,17 @@ impl<'a> Decimal<'a> {
         self.bytes.first().is_some_and(|first| first & 0x80 == 0)
     }
 
+    /// Below zero all bits are inverted.
+    fn flip(&self) -> u32 {
+        if self.is_negative() { u32::MAX } else { 0 }
+    }
+
     fn groups(&self) -> Groups<'a> {
         let fraction = self.scale;
         Groups {
             bytes: Some(self.bytes),
             top: 0x80,
-            flip: if self.is_negative() { u32::MAX } else { 0 },
+            flip: self.flip(),
             whole: self.precision - fraction,
             fraction,
         }
@@ -140,6 +174,35 @@ impl Unscaled {
 /// The largest number of so many digits.
 const LARGEST: [u32; 10] =
     [0, 9, 99, 999, 9_999, 99_999, 999_999, 9_999_999, 99_999_999, 999_999_999];
+
+const LARGEST_NINE: u32 = 999_999_999;
+
+/// How so many digits on one side of the point are stored.
+#[derive(Clone, Copy)]
+struct Layout {
+    /// The largest number of the short group.
+    largest: u32,
+    /// The bytes of the short group.
+    short: u8,
+    /// Those of the others.
+    nines: u8,
+}
+
+/// [`Layout`] of 0 to 81 digits.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it")]
+const LAYOUTS: [Layout; PRECISION_MAX as usize + 1] = {
+    let none = Layout { largest: 0, short: 0, nines: 0 };
+    let (mut layouts, mut digits) = ([none; PRECISION_MAX as usize + 1], 0);
+    while digits < layouts.len() {
+        layouts[digits] = Layout {
+            largest: LARGEST[digits % 9],
+            short: [0, 1, 1, 2, 2, 3, 3, 4, 4][digits % 9],
+            nines: (digits / 9 * 4) as u8,
+        };
+        digits += 1;
+    }
+    layouts
+};
 
 /// Up to nine digits.
 struct Group {

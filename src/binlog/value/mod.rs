@@ -212,6 +212,9 @@ impl std::error::Error for ValueError {}
 ///
 /// # Errors
 /// When the length does not fit the type, or a part is outside of what the format allows.
+// What takes a few instructions is done where it is asked for, and nothing is saved for it: no rarer type's
+// registers, no copy of a value.
+#[inline(always)]
 pub fn decode<'a>(column: &'a Column, bytes: &'a [u8]) -> Result<Value<'a>, ValueError> {
     let fail = |what| ValueError { what, length: bytes.len() };
     match column.kind {
@@ -243,36 +246,24 @@ pub fn decode<'a>(column: &'a Column, bytes: &'a [u8]) -> Result<Value<'a>, Valu
             Ok(raw) => Ok(Value::Double(f64::from_le_bytes(raw))),
             Err(_) => Err(fail("DOUBLE: not 8 bytes")),
         },
-        Kind::NewDecimal => {
-            let [precision, scale] = column.meta.to_le_bytes();
-            Decimal::decode(precision, scale, bytes).map(Value::Decimal).map_err(fail)
+        Kind::NewDecimal => decimal(column.meta, bytes),
+        Kind::Varchar | Kind::VarString | Kind::String | Kind::Blob => string(column, bytes),
+        Kind::Timestamp2 | Kind::DateTime2 | Kind::Time2 | Kind::Date => {
+            moment(column.kind, column.meta, bytes)
         }
+        Kind::NewDate | Kind::Time | Kind::DateTime | Kind::Timestamp => {
+            moment(column.kind, column.meta, bytes)
+        }
+        Kind::TinyBlob | Kind::MediumBlob | Kind::LongBlob => string(column, bytes),
+        Kind::BlobCompressed | Kind::VarcharCompressed => compressed(column, bytes),
         Kind::Bit => bit(column.meta, bytes).ok_or(fail("BIT: the length does not fit the width")),
-        Kind::Year => match bytes {
+        Kind::Year => match *bytes {
             [0] => Ok(Value::Year(0)),
-            [years] => Ok(Value::Year(1900 + u16::from(*years))),
+            [years] => Ok(Value::Year(1900 + u16::from(years))),
             _ => Err(fail("YEAR: not 1 byte")),
         },
-        Kind::Date
-        | Kind::NewDate
-        | Kind::Time
-        | Kind::DateTime
-        | Kind::Timestamp
-        | Kind::Time2
-        | Kind::DateTime2
-        | Kind::Timestamp2 => temporal::decode(column.kind, column.meta, bytes).map_err(fail),
-        Kind::Enum => enumeration(column, bytes).ok_or(fail("ENUM: not 1 or 2 bytes")),
+        Kind::Enum => enumeration(column, bytes),
         Kind::Set => set(column, bytes).ok_or(fail("SET: not 1 to 8 bytes")),
-        Kind::Varchar
-        | Kind::VarString
-        | Kind::String
-        | Kind::Blob
-        | Kind::TinyBlob
-        | Kind::MediumBlob
-        | Kind::LongBlob => string(column, bytes).map_err(fail),
-        Kind::BlobCompressed | Kind::VarcharCompressed => {
-            compressed::decode(column, bytes).map_err(fail)
-        }
         Kind::Json => Ok(Value::Json(Json::Binary(bytes))),
         Kind::Geometry => match bytes.split_first_chunk::<4>() {
             Some((srid, wkb)) => Ok(Value::Geometry { srid: Some(u32::from_le_bytes(*srid)), wkb }),
@@ -283,6 +274,25 @@ pub fn decode<'a>(column: &'a Column, bytes: &'a [u8]) -> Result<Value<'a>, Valu
         Kind::OldDecimal => Err(fail("DECIMAL of MySQL 4: not supported")),
         Kind::Null => Err(fail("a value in a column that can only be NULL")),
     }
+}
+
+#[inline(never)]
+fn decimal(meta: u16, bytes: &[u8]) -> Result<Value<'_>, ValueError> {
+    let [precision, scale] = meta.to_le_bytes();
+    let decimal = Decimal::decode(precision, scale, bytes).map(Value::Decimal);
+    decimal.map_err(|what| ValueError { what, length: bytes.len() })
+}
+
+#[inline(never)]
+fn moment(kind: Kind, meta: u16, bytes: &[u8]) -> Result<Value<'_>, ValueError> {
+    let moment = temporal::decode(kind, meta, bytes);
+    moment.map_err(|what| ValueError { what, length: bytes.len() })
+}
+
+#[inline(never)]
+fn compressed<'a>(column: &Column, bytes: &'a [u8]) -> Result<Value<'a>, ValueError> {
+    let value = compressed::decode(column, bytes);
+    value.map_err(|what| ValueError { what, length: bytes.len() })
 }
 
 /// The numbers of a [`Value::Vector`].
@@ -329,7 +339,7 @@ fn label(text: &str, collation: Option<u16>) -> Option<Cow<'_, str>> {
 }
 
 /// A number of so many bits; the sign is the column's.
-#[inline]
+#[inline(always)]
 fn integer<'a>(column: &Column, unsigned: u64, bits: u32) -> Value<'a> {
     let shift = 64 - bits;
     let signed = (unsigned << shift).cast_signed() >> shift;
@@ -351,6 +361,7 @@ fn big_endian(bytes: &[u8]) -> u64 {
 }
 
 /// The metadata of BIT is the number of bits beyond whole bytes, then of whole bytes.
+#[inline(never)]
 fn bit<'a>(meta: u16, bytes: &[u8]) -> Option<Value<'a>> {
     let [rest, whole] = meta.to_le_bytes();
     let bits = u16::from(whole) * 8 + u16::from(rest);
@@ -358,11 +369,12 @@ fn bit<'a>(meta: u16, bytes: &[u8]) -> Option<Value<'a>> {
     (bits <= 64 && bytes.len() == wanted).then(|| Value::Bit { bits, value: big_endian(bytes) })
 }
 
-fn enumeration<'a>(column: &'a Column, bytes: &[u8]) -> Option<Value<'a>> {
-    let index = match bytes {
-        [index] => u16::from(*index),
-        [low, high] => u16::from_le_bytes([*low, *high]),
-        _ => return None,
+#[inline(never)]
+fn enumeration<'a>(column: &'a Column, bytes: &[u8]) -> Result<Value<'a>, ValueError> {
+    let index = match *bytes {
+        [index] => u16::from(index),
+        [low, high] => u16::from_le_bytes([low, high]),
+        _ => return Err(ValueError { what: "ENUM: not 1 or 2 bytes", length: bytes.len() }),
     };
     let label = match index {
         0 if column.labels.is_empty() => None,
@@ -371,9 +383,10 @@ fn enumeration<'a>(column: &'a Column, bytes: &[u8]) -> Option<Value<'a>> {
             column.labels.get(usize::from(index) - 1).and_then(|text| label(text, column.collation))
         }
     };
-    Some(Value::Enum { index, label })
+    Ok(Value::Enum { index, label })
 }
 
+#[inline(never)]
 fn set<'a>(column: &'a Column, bytes: &[u8]) -> Option<Value<'a>> {
     (1..=8).contains(&bytes.len()).then(|| Value::Set {
         bits: little_endian(bytes),
@@ -383,7 +396,19 @@ fn set<'a>(column: &'a Column, bytes: &[u8]) -> Option<Value<'a>> {
 }
 
 /// A string column: text, bytes, or one of the types that MariaDB keeps in a string.
-fn string<'a>(column: &Column, bytes: &'a [u8]) -> Result<Value<'a>, &'static str> {
+#[inline(never)]
+fn string<'a>(column: &Column, bytes: &'a [u8]) -> Result<Value<'a>, ValueError> {
+    // What nearly all text is.
+    if column.meaning == Meaning::Plain
+        && column.collation.and_then(Charset::of_collation) == Some(Charset::Utf8mb4)
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return Ok(Value::Text(Cow::Borrowed(text)));
+    }
+    any_string(column, bytes).map_err(|what| ValueError { what, length: bytes.len() })
+}
+
+fn any_string<'a>(column: &Column, bytes: &'a [u8]) -> Result<Value<'a>, &'static str> {
     Ok(match column.meaning {
         Meaning::Plain if column.kind == Kind::String && column.collation == Some(BINARY) => {
             fixed(bytes, column.meta)

@@ -131,7 +131,10 @@ fn interpret(
 #[inline]
 fn value(column: &Column, cell: &Cell<'_>, take: &mut impl FnMut(&Value<'_>)) {
     match cell {
-        Cell::Value(bytes) => take(&value::decode(column, bytes).expect("a server wrote it")),
+        Cell::Value(bytes) => match &value::decode(column, bytes) {
+            Ok(value) => take(value),
+            Err(error) => panic!("a server wrote it: {error}"),
+        },
         // The logs have whole images.
         _ => take(&plain::NULL),
     }
