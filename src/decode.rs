@@ -505,18 +505,29 @@ impl<'o, W: Write> Scan<'o, W> {
 
     fn savepoint(&mut self, name: Vec<u8>) {
         // A savepoint of the same name takes the older one's place.
-        for level in self.levels.iter_mut().skip(1).filter(|level| level.name == name) {
-            level.name.clear();
+        let same = self.levels.iter().skip(1).position(|level| level.name == name);
+        let full = self.levels.len() > SAVEPOINTS_MAX;
+        if let Some(index) = same.map(|index| index + 1).or(full.then_some(1)) {
+            self.forget_savepoint(index);
         }
         let held = self.printer.as_ref().map_or(0, |printer| printer.held.len());
         self.levels.push(Level { name, held, events: self.events.len(), rows: BTreeMap::new() });
     }
 
+    /// What happened behind it happened behind the one before it.
+    fn forget_savepoint(&mut self, index: usize) {
+        let rows = self.levels.remove(index).rows;
+        let before = self.levels.get_mut(index - 1);
+        let Some(level) = before else { return };
+        for (name, counts) in rows {
+            level.rows.entry(name).or_default().join(counts);
+        }
+    }
+
     fn rollback_to(&mut self, name: &[u8]) -> Result<(), Cause> {
         let found = self.levels.iter().skip(1).rposition(|level| level.name == name);
-        let Some(index) = found.map(|index| index + 1).filter(|_| !name.is_empty()) else {
-            let what = "a rollback to a savepoint that is not in the log";
-            return Err(Cause::Content(what.to_owned()));
+        let Some(index) = found.map(|index| index + 1) else {
+            return Err(Cause::Content(NO_SAVEPOINT.to_owned()));
         };
         self.levels.truncate(index + 1);
         if let Some(level) = self.levels.last_mut() {
@@ -704,7 +715,71 @@ fn now_us() -> u64 {
 const NO_TABLE_MAP: &str = "rows of a table that no table map names";
 const NOT_PREPARED: &str = "the commit of an XA transaction whose rows were prepared in an earlier file: give that \
                             file, too, before this one";
+const NO_SAVEPOINT: &str =
+    "a rollback to a savepoint that is not in the log, or is older than a thousand others";
+/// Savepoints remembered; beyond it the oldest are forgotten, so that one for each row stays cheap.
+const SAVEPOINTS_MAX: usize = 1000;
 /// Changes that were left out and whose places are told.
 const LEFT_OUT_SHOWN: usize = 10;
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan<'o>(options: &'o Options, prepared: &'o mut Prepared) -> Scan<'o, std::io::Sink> {
+        let mut scan = Scan::new(Path::new("binlog.000001"), options, None, prepared);
+        scan.begin(Begin {
+            gtid: None,
+            offset: 4,
+            timestamp_s: 0,
+            server_id: 1,
+            thread_id: None,
+            committed_us: None,
+            xa: false,
+        });
+        scan
+    }
+
+    fn insert(scan: &mut Scan<'_, std::io::Sink>) {
+        let rows = &mut scan.levels.last_mut().unwrap().rows;
+        rows.entry("d.t".to_owned()).or_default().add(Operation::Insert, 1);
+    }
+
+    fn inserted(mut scan: Scan<'_, std::io::Sink>) -> u64 {
+        scan.commit().unwrap();
+        scan.summary.rows["d.t"].insert
+    }
+
+    #[test]
+    fn a_savepoint_for_each_row_loses_no_row_and_stays_bounded() {
+        let (options, mut prepared) = (Options::default(), Prepared::default());
+        let mut scan = scan(&options, &mut prepared);
+        for number in 0..3 * SAVEPOINTS_MAX {
+            scan.savepoint(number.to_string().into_bytes());
+            insert(&mut scan);
+            assert!(scan.levels.len() <= SAVEPOINTS_MAX + 1);
+        }
+        let oldest = 2 * SAVEPOINTS_MAX;
+        assert!(scan.rollback_to((oldest - 1).to_string().as_bytes()).is_err());
+        scan.rollback_to((oldest + 9).to_string().as_bytes()).unwrap();
+        assert_eq!(inserted(scan), oldest as u64 + 9);
+    }
+
+    #[test]
+    fn a_savepoint_of_the_same_name_takes_the_older_one_s_place() {
+        let (options, mut prepared) = (Options::default(), Prepared::default());
+        let mut scan = scan(&options, &mut prepared);
+        for name in [&b"a"[..], b"b", b"a", b"c"] {
+            scan.savepoint(name.to_vec());
+            insert(&mut scan);
+        }
+        // Before it are the rows behind the first `a` and behind `b`.
+        scan.rollback_to(b"a").unwrap();
+        assert!(scan.rollback_to(b"c").is_err());
+        insert(&mut scan);
+        assert_eq!(scan.levels.len(), 3);
+        assert_eq!(inserted(scan), 3);
+    }
+}
