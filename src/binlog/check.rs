@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
+use super::compressed::{RATIO_MAX, Room};
 use super::decoder::Decoder;
 use super::event::Event;
-use super::format::Flavor;
-use super::frame::{FrameError, Framer, MAGIC};
+use super::format::{Flavor, Format};
+use super::frame::{Frame, FrameError, Framer, MAGIC, Part};
 use super::header::{EventKind, FLAG_IN_USE, HEADER_LEN};
+use super::payload::Payload;
 use super::reader::Reader;
 use super::rows::{Cell, RowsEvent};
 use super::statement::Verb;
@@ -18,10 +20,11 @@ use super::table::Table;
 use super::table_map::{TableMap, label_bytes, label_text};
 use super::transaction::{Assembler, Step};
 use super::width::{length_prefix_bytes, value_len};
+use super::xid::Xid;
 use crate::position::GtidSet;
 
 /// Framing: whatever the portions, the same events; what comes out is the file itself, in order; and
-/// the end is the same too.
+/// the end is the same too. An event that comes in portions is one event all the same.
 ///
 /// `input` is the size of the portions less 1, and a file.
 pub fn check_frames(input: &[u8]) {
@@ -30,7 +33,7 @@ pub fn check_frames(input: &[u8]) {
     assert_eq!(whole, frames(file, usize::from(*portion) + 1), "portions of {portion} + 1");
 }
 
-/// Lengths of the frames, what is left, and how it ended.
+/// Lengths of the events, what is left, and how it ended.
 fn frames(file: &[u8], portion: usize) -> (Vec<usize>, usize, Option<FrameError>) {
     let mut framer = Framer::new();
     let (mut lengths, mut end) = (Vec::new(), MAGIC.len());
@@ -39,11 +42,20 @@ fn frames(file: &[u8], portion: usize) -> (Vec<usize>, usize, Option<FrameError>
         loop {
             match framer.next() {
                 Ok(None) => break,
-                Ok(Some(frame)) => {
-                    assert_eq!(frame.offset, end as u64, "frames leave nothing out");
-                    assert_eq!(Some(frame.bytes), file.get(end..end + frame.bytes.len()));
-                    lengths.push(frame.bytes.len());
-                    end += frame.bytes.len();
+                Ok(Some(Frame { offset, bytes, part })) => {
+                    assert_eq!(Some(bytes), file.get(end..end + bytes.len()));
+                    let begun = match (part, lengths.last_mut()) {
+                        (Part::Rest, Some(length)) => {
+                            *length += bytes.len();
+                            *length - bytes.len()
+                        }
+                        _ => {
+                            lengths.push(bytes.len());
+                            0
+                        }
+                    };
+                    assert_eq!(offset as usize + begun, end, "frames leave nothing out");
+                    end += bytes.len();
                 }
                 Err(error) => {
                     assert_eq!(framer.next(), Err(error), "an error stays");
@@ -214,6 +226,78 @@ pub fn check_statement(input: &[u8]) {
     }
 }
 
+/// The name of an XA transaction survives the statement that commits it, in the servers' own writing, and
+/// another name has another key.
+///
+/// `input` is two bodies of XA_PREPARE from the format number on, one behind the other.
+pub fn check_xid(input: &[u8]) {
+    let mut reader = Reader::new(input);
+    let Ok(xid) = Xid::decode(&mut reader) else { return };
+    let statement = format!("XA COMMIT {xid}");
+    assert_eq!(Verb::of(statement.as_bytes()), Verb::XaCommit(Some(xid.clone())), "{statement}");
+    let Ok(other) = Xid::decode(&mut reader) else { return };
+    assert_eq!(xid == other, xid.key() == other.key());
+    assert_eq!(xid == other, xid.to_string() == other.to_string());
+}
+
+/// The kinds that MariaDB compresses.
+const COMPRESSED: [EventKind; 7] = [
+    EventKind::QueryCompressed,
+    EventKind::WriteRowsCompressedV1,
+    EventKind::UpdateRowsCompressedV1,
+    EventKind::DeleteRowsCompressedV1,
+    EventKind::WriteRowsCompressed,
+    EventKind::UpdateRowsCompressed,
+    EventKind::DeleteRowsCompressed,
+];
+
+/// A compressed event is the plain one with other bytes at its end: whatever a compressed one holds, the
+/// plain event with that content is the same; and what is compressed here comes back.
+///
+/// `input` is a choice (one of [`COMPRESSED`]; 0x10: the body is of the plain event) and a body.
+pub fn check_compressed(input: &[u8]) {
+    let Some((choice, body)) = input.split_first() else { return };
+    let compressed = COMPRESSED.get(usize::from(choice & 0x0f) % COMPRESSED.len()).copied();
+    let Some((kind, plain)) = compressed.and_then(|kind| Some((kind, kind.uncompressed()?))) else {
+        return;
+    };
+    let mut decoder = Decoder::unsealed(&Format::plain(Flavor::Mariadb));
+    let mut room = Room::new();
+    // The head is that of the plain event, so what is behind it is its content, packed or not.
+    let bytes = event_bytes(plain.code(), 0, body, false);
+    let Ok((_, as_plain)) = decoder.decode(&bytes) else { return };
+    let content = content_of(&as_plain);
+    let Some(head) = body.get(..body.len() - content.len()) else { return };
+    if choice & 0x10 != 0 {
+        let body = [head, &pack(content)].concat();
+        let bytes = event_bytes(kind.code(), 0, &body, false);
+        let unpacked = decoder.decode_in(&bytes, &mut room).map(|(_, event)| event);
+        assert_eq!(unpacked, Ok(as_plain), "what is packed comes back");
+        return;
+    }
+    let bytes = event_bytes(kind.code(), 0, body, false);
+    let Ok((_, unpacked)) = decoder.decode_in(&bytes, &mut room) else { return };
+    assert!(content_of(&unpacked).len() <= content.len() * RATIO_MAX);
+    let bytes = event_bytes(plain.code(), 0, &[head, content_of(&unpacked)].concat(), false);
+    let plain = Decoder::unsealed(&Format::plain(Flavor::Mariadb)).decode(&bytes).map(|it| it.1);
+    assert_eq!(plain, Ok(unpacked), "the plain event is the same");
+}
+
+/// What of an event is compressed.
+fn content_of<'a>(event: &Event<'a>) -> &'a [u8] {
+    match event {
+        Event::Query(query) => query.statement,
+        Event::Rows(rows) => rows.images,
+        _ => &[],
+    }
+}
+
+/// As MariaDB packs content.
+fn pack(content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len()).unwrap_or(u32::MAX).to_be_bytes();
+    [&[0x84][..], &length, &miniz_oxide::deflate::compress_to_vec_zlib(content, 1)].concat()
+}
+
 /// The sets at a file's start: a set survives its text.
 ///
 /// `input` is a choice (0x01: MariaDB's list) and a body.
@@ -229,57 +313,107 @@ pub fn check_gtids(input: &[u8]) {
     assert_eq!(text.parse::<GtidSet>(), Ok(set), "{text}");
 }
 
-/// A whole log, event by event: what is stored as done is never inside a transaction and never goes
-/// back, rows come only between a beginning and an end, and tables only where they were defined.
+/// A whole log, event by event, through compressed transactions and events: what is stored as done is
+/// never inside a transaction and never goes back, rows come only between a beginning and an end, and
+/// tables only where they were defined.
 ///
 /// `input` is a choice and a file. Checksums and lengths are put right first, unless the choice says 0x01,
 /// so that what is behind them is reached.
 pub fn check_log(input: &[u8]) {
     let Some((choice, file)) = input.split_first() else { return };
     let file = if choice & 1 == 0 { reseal(file) } else { file.to_vec() };
-    let (mut framer, mut decoder, mut assembler) =
-        (Framer::new(), Decoder::new(), Assembler::new());
-    let (mut open, mut safe) = (false, 0);
+    let (mut framer, mut log, mut room) = (Framer::new(), Log::default(), Room::new());
+    let mut payload = Payload::new().with_event_bytes_max(INNER_BYTES_MAX);
     framer.push(&file);
     while let Ok(Some(frame)) = framer.next() {
-        let Ok((header, event)) = decoder.decode(frame.bytes) else { return };
-        let Ok(step) = assembler.step(&header, event, frame.offset) else { return };
+        let end = frame.offset + frame.bytes.len() as u64;
+        let going = match frame.part {
+            Part::Whole => log.event(frame.bytes, frame.offset, end, &mut room),
+            Part::Head => payload
+                .begin(frame.bytes, frame.offset, log.decoder.format())
+                .ok()
+                .and_then(|()| log.portion(&mut payload, framer.offset())),
+            Part::Rest => payload
+                .push(frame.bytes)
+                .ok()
+                .and_then(|()| log.portion(&mut payload, framer.offset())),
+        };
+        if going.is_none() {
+            return;
+        }
+    }
+}
+
+/// What is small may stand for a lot, and a look at the first of it will do.
+const INNER_BYTES_MAX: u32 = 256 << 10;
+
+/// What is known of a log at some place.
+#[derive(Default)]
+struct Log {
+    decoder: Decoder,
+    assembler: Assembler,
+    open: bool,
+    safe: u64,
+    /// Plain bytes of compressed transactions.
+    unpacked: usize,
+}
+
+impl Log {
+    /// An event of the file; `None` if nothing more is to be read.
+    fn event(&mut self, bytes: &[u8], offset: u64, end: u64, room: &mut Room) -> Option<()> {
+        let (header, event) = self.decoder.decode_in(bytes, room).ok()?;
+        let step = self.assembler.step(&header, event, offset).ok()?;
+        self.step(&step, end)
+    }
+
+    /// The events that come out of a portion; the event around them ends at `end`, if it has.
+    fn portion(&mut self, payload: &mut Payload, end: u64) -> Option<()> {
+        while payload.advance().ok()? {
+            let inner = payload.event()?;
+            self.unpacked += inner.bytes.len();
+            let (header, event) = self.decoder.decode_inner(&inner).ok()?;
+            let step = self.assembler.step(&header, event, inner.offset).ok()?;
+            inner.expect_last(step.safe_offset().is_some()).ok()?;
+            self.step(&step, end)?;
+        }
+        (self.unpacked <= INNER_BYTES_MAX as usize).then_some(())
+    }
+
+    fn step(&mut self, step: &Step<'_>, end: u64) -> Option<()> {
         if let Some(offset) = step.safe_offset() {
-            assert!(offset > safe && offset == frame.offset + frame.bytes.len() as u64);
-            assert!(!assembler.is_inside(), "no place inside a transaction is safe");
-            safe = offset;
+            assert!(offset > self.safe && offset == end);
+            assert!(!self.assembler.is_inside(), "no place inside a transaction is safe");
+            self.safe = offset;
         }
         match step {
             Step::Begin(_) => {
-                assert!(!open, "a transaction inside of another one");
-                open = true;
+                assert!(!self.open, "a transaction inside of another one");
+                self.open = true;
             }
             Step::TableMap(map) => {
-                assert!(open);
-                if decoder.table(map.table_id).is_none() {
-                    let Ok(table) = map.to_table() else { return };
-                    decoder.define(map.table_id, Arc::new(table));
+                assert!(self.open);
+                if self.decoder.table(map.table_id).is_none() {
+                    self.decoder.define(map.table_id, Arc::new(map.to_table().ok()?));
                 }
             }
             Step::Rows(rows) => {
-                assert!(open);
-                let Some(table) = decoder.table(rows.rows.table_id).cloned() else { return };
-                if split(&table, &rows.rows).is_none() {
-                    return;
-                }
+                assert!(self.open);
+                let table = self.decoder.table(rows.rows.table_id).cloned()?;
+                split(&table, &rows.rows)?;
             }
-            Step::Savepoint(_) | Step::RollbackTo(_) | Step::InnerDdl(_) => assert!(open),
+            Step::Savepoint(_) | Step::RollbackTo(_) | Step::InnerDdl(_) => assert!(self.open),
             Step::Commit { .. }
             | Step::Rollback { .. }
             | Step::Prepare { .. }
             | Step::Abandoned { .. } => {
-                assert!(open, "an end without a beginning");
-                open = false;
+                assert!(self.open, "an end without a beginning");
+                self.open = false;
             }
-            Step::CommitPrepared(_) | Step::RollbackPrepared { .. } => assert!(!open),
-            Step::Statement(_) | Step::Rotate(_) => assert!(!open),
+            Step::CommitPrepared(_) | Step::RollbackPrepared { .. } => assert!(!self.open),
+            Step::Statement(_) | Step::Rotate(_) => assert!(!self.open),
             Step::LeftOut(_) | Step::Skip => {}
         }
+        Some(())
     }
 }
 
@@ -318,5 +452,37 @@ pub fn reseal(file: &[u8]) -> Vec<u8> {
             return file;
         }
         at += length;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_one_event_in_portions_of_any_size() {
+        let payload = event_bytes(EventKind::TransactionPayload.code(), 0, &[7; 300], false);
+        let file = [&MAGIC[..], &payload, &event_bytes(3, 0, &[], false)].concat();
+        let framed = frames(&file, file.len());
+        assert_eq!(framed, (vec![payload.len(), HEADER_LEN], 0, None));
+        for portion in 0..=u8::MAX {
+            check_frames(&[&[portion], &file[..]].concat());
+        }
+    }
+
+    #[test]
+    fn what_is_packed_is_what_the_plain_event_holds() {
+        let mut room = Room::new();
+        let statement = b"insert into t values (1)";
+        let head = [9, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, b'd', 0];
+        for body in [[&head[..], statement].concat(), [&head[..], &pack(statement)].concat()] {
+            check_compressed(&[&[0x10], &body[..]].concat());
+            check_compressed(&[&[0], &body[..]].concat());
+        }
+        let body = [&head[..], &pack(statement)].concat();
+        let bytes = event_bytes(EventKind::QueryCompressed.code(), 0, &body, false);
+        let mut decoder = Decoder::unsealed(&Format::plain(Flavor::Mariadb));
+        let (_, event) = decoder.decode_in(&bytes, &mut room).unwrap();
+        assert_eq!(content_of(&event), statement);
     }
 }

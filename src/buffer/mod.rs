@@ -38,6 +38,7 @@ use self::file::Lock;
 pub use self::prepared::{Ended, Prepared};
 use self::rows::{Found, Frame};
 use self::state::State;
+pub use self::state::check_state;
 use crate::position::{Checkpoint, Sequence};
 
 /// A batch as the source's side hands it over: its header without an identity, and its body.

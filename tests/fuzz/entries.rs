@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use rivulet::{batch, binlog, config, decode, mqtt, mysql, position, source};
+use rivulet::{batch, binlog, buffer, config, decode, mqtt, mysql, position, source};
 
 /// An entry point.
 pub struct Entry {
@@ -29,6 +29,8 @@ const MIB: usize = 1 << 20;
 /// | DEFLATE, shown as hexadecimal digits, twice | 1032 × 2 × 2 |
 /// | each wrong character of a configuration is a problem of its own, with its text | 2000 |
 /// | packed integers: see `batch`'s own limits | 64, beside 64 MiB |
+/// | a JSON value, taken apart | 64 for each 3 bytes |
+/// | an event of at most 1 MiB out of a payload, and tables that it defines | 24 MiB |
 /// | what `decode` holds of an open transaction before it goes to a file | 4 MiB |
 pub const ENTRIES: &[Entry] = &[
     entry("ack", batch::check::check_ack, 16, 4 * KIB),
@@ -36,6 +38,7 @@ pub const ENTRIES: &[Entry] = &[
     entry("body", batch::check::check_body, 256, 72 * MIB),
     entry("charset", binlog::value::check::check_charset, 16, 4 * KIB),
     entry("column", source::check::check_column, 64, 4 * KIB),
+    entry("compressed", binlog::check::check_compressed, 4 * 1032, 1024 * KIB),
     entry("config", config::check_text, 4096, 64 * KIB),
     entry("event", binlog::decoder::check_decode, 1024, 1024 * KIB),
     entry("file", decode::check::check_file, 4096, 12 * MIB),
@@ -44,18 +47,22 @@ pub const ENTRIES: &[Entry] = &[
     entry("gtid_text", position::check_text, 256, 4 * KIB),
     entry("index", source::check::check_index, 64, 4 * KIB),
     entry("json", binlog::value::check::check_json, 32, 4 * KIB),
-    entry("log", binlog::check::check_log, 4096, 1024 * KIB),
+    entry("json_diff", binlog::value::check::check_json_diff, 256, 8 * KIB),
+    entry("log", binlog::check::check_log, 4096, 4 * MIB),
     entry("message", batch::check::check_message, 16, 4 * KIB),
     entry("packets", mysql::check::check_packets, 64, 512 * KIB),
+    entry("payload", binlog::payload::check_payload, 64, 24 * MIB),
     entry("round", batch::check::check_round, 2048, 256 * KIB),
     entry("rows", binlog::check::check_rows, 8192, 64 * KIB),
     entry("schema", batch::check::check_schema, 512, 4 * KIB),
     entry("session", session, 512, 128 * KIB),
+    entry("state", buffer::check_state, 64, 4 * KIB),
     entry("statement", binlog::check::check_statement, 8, 4 * KIB),
     entry("table_map", binlog::check::check_table_map, 1024, 4 * KIB),
     entry("topic", batch::check::check_topic, 8, 4 * KIB),
     entry("value", binlog::value::check::check_value, 8192, 16 * KIB),
     entry("versions", binlog::check::check_versions, 256, 8 * KIB),
+    entry("xid", binlog::check::check_xid, 32, 4 * KIB),
 ];
 
 const fn entry(name: &'static str, check: fn(&[u8]), per_byte: usize, beside: usize) -> Entry {

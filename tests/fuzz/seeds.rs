@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use rivulet::batch::{self, Ack, Begin, Builder, Commit, Demand, Identity, Settings};
-use rivulet::binlog::decoder::Decoder;
+use rivulet::binlog::compressed::Room;
+use rivulet::binlog::decoder::{CHECKSUM_LEN, Decoder};
 use rivulet::binlog::event::Event;
-use rivulet::binlog::frame::Framer;
+use rivulet::binlog::format::Flavor;
+use rivulet::binlog::frame::{Framer, MAGIC, Part};
 use rivulet::binlog::header::HEADER_LEN;
+use rivulet::binlog::old_temporal::is_old;
+use rivulet::binlog::payload::Payload;
 use rivulet::binlog::rows::{Cell, Operation};
 use rivulet::binlog::table::{Column, Kind, Table};
-use rivulet::binlog::table_map::TableMap;
 use rivulet::position::{Gtid, GtidSet, Position, Sequence};
 
 /// The entry's name, and an input for it.
@@ -18,65 +21,156 @@ pub(crate) type Seed = (&'static str, Vec<u8>);
 /// Larger inputs slow a fuzzer down more than they teach it.
 const SEED_BYTES_MAX: usize = 4096;
 /// A log's first events are like its later ones.
-const LOG_BYTES_MAX: usize = 6 << 10;
+const LOG_BYTES_MAX: u64 = 6 << 10;
 
 /// What a log gives. Events that cannot be decoded are seeds too; what cannot be framed ends it.
 pub(crate) fn of_log(file: &[u8]) -> Vec<Seed> {
-    let mut seeds = Vec::new();
-    let (mut framer, mut decoder) = (Framer::new(), Decoder::new());
-    let (mut map_body, mut ends) = (Vec::new(), Vec::new());
+    let mut taker = Taker::default();
+    let (mut framer, mut room) = (Framer::new(), Room::new());
+    let (mut payload, mut stored) = (Vec::new(), MAGIC.to_vec());
     framer.push(file);
-    while let Ok(Some(frame)) = framer.next() {
-        ends.push(frame.offset as usize + frame.bytes.len());
-        let decoded = decoder.decode(frame.bytes);
-        let checksum = decoder.format().is_some_and(|format| format.checksum != Default::default());
-        let end = frame.bytes.len() - if checksum { 4.min(frame.bytes.len()) } else { 0 };
-        let Some(body) = frame.bytes.get(HEADER_LEN..end) else { continue };
-        let (kind, flags) = (frame.bytes[4], &frame.bytes[17..19]);
-        push(&mut seeds, "event", &[&[kind], body]);
-        push(&mut seeds, "versions", &[&[0x08, kind], flags, body]);
-        match decoded {
-            Ok((_, Event::TableMap(map))) => {
-                map_body = body.to_vec();
-                push(&mut seeds, "table_map", &[&[0], body]);
-                push(&mut seeds, "table_map", &[&[1], body]);
-                define(&mut decoder, &map);
-            }
-            Ok((_, Event::Rows(rows))) => {
-                let length = (map_body.len() as u16).to_le_bytes();
-                push(&mut seeds, "rows", &[&[0], &length, &map_body, &[kind], body]);
-                if let Some(table) = decoder.table(rows.table_id) {
-                    of_rows(&mut seeds, table, &rows);
-                }
-            }
-            Ok((_, Event::Query(query))) => push(&mut seeds, "statement", &[query.statement]),
-            Ok((_, Event::PreviousGtids(set))) => {
-                push(&mut seeds, "gtids", &[&[0], body]);
-                push(&mut seeds, "gtid_text", &[set.to_string().as_bytes()]);
-            }
-            Ok((_, Event::MariadbGtidList(set))) => {
-                push(&mut seeds, "gtids", &[&[1], body]);
-                push(&mut seeds, "gtid_text", &[set.to_string().as_bytes()]);
-            }
-            Ok((_, Event::Gtid(event))) => {
-                push(&mut seeds, "gtid_text", &[event.gtid().to_string().as_bytes()]);
-            }
-            _ => {}
+    loop {
+        let start = framer.offset();
+        let Ok(Some(frame)) = framer.next() else { break };
+        if frame.part == Part::Whole {
+            stored.extend_from_slice(frame.bytes);
+            taker.event(frame.bytes, &mut room);
+            continue;
+        }
+        payload.extend_from_slice(frame.bytes);
+        if framer.offset() > start {
+            stored.extend(taker.payload(&std::mem::take(&mut payload)));
         }
     }
-    let end = ends.iter().rev().find(|end| **end <= LOG_BYTES_MAX).copied().unwrap_or(0);
+    let mut seeds = taker.seeds;
+    of_file(&mut seeds, file);
+    if stored != file {
+        of_file(&mut seeds, &stored);
+    }
+    seeds
+}
+
+/// The events at a file's start.
+fn of_file(seeds: &mut Vec<Seed>, file: &[u8]) {
+    let mut framer = Framer::new();
+    let mut end = 0;
+    framer.push(file);
+    while let Ok(Some(_)) = framer.next() {
+        if framer.offset() > LOG_BYTES_MAX {
+            break;
+        }
+        end = framer.offset() as usize;
+    }
     let head = file.get(..end).unwrap_or_default();
     for choice in [0, 2] {
         seeds.push(("file", [&[choice], head].concat()));
     }
     seeds.push(("log", [&[0], head].concat()));
     seeds.push(("frames", [&[18], head].concat()));
-    seeds
 }
 
-fn define(decoder: &mut Decoder, map: &TableMap<'_>) {
-    if let Ok(table) = map.to_table() {
-        decoder.define(map.table_id, Arc::new(table));
+/// Takes a log's events apart.
+#[derive(Default)]
+struct Taker {
+    seeds: Vec<Seed>,
+    decoder: Decoder,
+    map_body: Vec<u8>,
+}
+
+impl Taker {
+    fn is_sealed(&self) -> bool {
+        self.decoder.format().is_some_and(|format| format.checksum != Default::default())
+    }
+
+    fn event(&mut self, bytes: &[u8], room: &mut Room) {
+        let decoded = self.decoder.decode_in(bytes, room);
+        let end = bytes.len() - if self.is_sealed() { CHECKSUM_LEN } else { 0 };
+        let Some(body) = bytes.get(HEADER_LEN..end) else { return };
+        self.body(bytes[4], &bytes[17..19], body);
+        if let Ok((_, event)) = decoded {
+            self.content(bytes[4], body, event);
+        }
+    }
+
+    /// A compressed transaction, and the events in it; returns the same one not compressed.
+    fn payload(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let end = bytes.len() - if self.is_sealed() { CHECKSUM_LEN } else { 0 };
+        push(&mut self.seeds, "payload", &[&bytes[..end]]);
+        self.body(bytes[4], &bytes[17..19], &bytes[HEADER_LEN..end]);
+        let (mut payload, mut plain) = (Payload::new(), Vec::new());
+        let begun = payload.begin(bytes, 4, self.decoder.format());
+        while begun.is_ok() && payload.advance() == Ok(true) {
+            let Some(inner) = payload.event() else { break };
+            plain.extend_from_slice(inner.bytes);
+            let (kind, body) = (inner.bytes[4], &inner.bytes[HEADER_LEN..]);
+            self.body(kind, &inner.bytes[17..19], body);
+            if let Ok((_, event)) = self.decoder.decode_inner(&inner) {
+                self.content(kind, body, event);
+            }
+        }
+        let length = (plain.len() as u32).to_le_bytes();
+        // Lengths of three bytes, behind 253.
+        let length = [&[4, 253], &length[..3]].concat();
+        let fields = [&[1], &length[..], b"\x02\x03\xfc\xff\x00", &[3], &length[..], &[0]].concat();
+        let mut stored = [&bytes[..HEADER_LEN], &fields, &plain].concat();
+        let whole = stored.len() + bytes.len() - end;
+        stored[9..13].copy_from_slice(&(whole as u32).to_le_bytes());
+        push(&mut self.seeds, "payload", &[&stored]);
+        if self.is_sealed() {
+            stored.extend(crc32fast::hash(&stored).to_le_bytes());
+        }
+        stored
+    }
+
+    fn body(&mut self, kind: u8, flags: &[u8], body: &[u8]) {
+        push(&mut self.seeds, "event", &[&[kind], body]);
+        push(&mut self.seeds, "versions", &[&[0x08, kind], flags, body]);
+        let plain = [2, 23, 24, 25, 30, 31, 32].iter().position(|code| *code == kind);
+        let packed = (165..=171).position(|code| code == kind);
+        for (choice, index) in [(0x10, plain), (0, packed)] {
+            if let Some(index) = index {
+                push(&mut self.seeds, "compressed", &[&[choice | index as u8], body]);
+            }
+        }
+    }
+
+    fn content(&mut self, kind: u8, body: &[u8], event: Event<'_>) {
+        let flavor = u8::from(self.decoder.flavor() == Some(Flavor::Mariadb));
+        let seeds = &mut self.seeds;
+        match event {
+            Event::TableMap(map) => {
+                self.map_body = body.to_vec();
+                push(seeds, "table_map", &[&[0], body]);
+                push(seeds, "table_map", &[&[1], body]);
+                if let Ok(table) = map.to_table() {
+                    self.decoder.define(map.table_id, Arc::new(table));
+                }
+            }
+            Event::Rows(rows) => {
+                let length = (self.map_body.len() as u16).to_le_bytes();
+                push(seeds, "rows", &[&[flavor], &length, &self.map_body, &[kind], body]);
+                if let Some(table) = self.decoder.table(rows.table_id) {
+                    of_rows(seeds, table, &rows);
+                }
+            }
+            Event::Query(query) => push(seeds, "statement", &[query.statement]),
+            Event::XaPrepare { .. } => {
+                let xid = body.get(1..).unwrap_or_default();
+                push(seeds, "xid", &[xid, xid]);
+            }
+            Event::PreviousGtids(set) => {
+                push(seeds, "gtids", &[&[0], body]);
+                push(seeds, "gtid_text", &[set.to_string().as_bytes()]);
+            }
+            Event::MariadbGtidList(set) => {
+                push(seeds, "gtids", &[&[1], body]);
+                push(seeds, "gtid_text", &[set.to_string().as_bytes()]);
+            }
+            Event::Gtid(event) => {
+                push(seeds, "gtid_text", &[event.gtid().to_string().as_bytes()]);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -91,6 +185,12 @@ fn of_rows(seeds: &mut Vec<Seed>, table: &Table, rows: &rivulet::binlog::rows::R
                 if let Cell::Value(bytes) = cell {
                     of_value(seeds, column, bytes);
                 }
+            }
+        }
+        for cells in before.iter().zip(&after) {
+            if let (Cell::Value(bytes), Cell::JsonDiff(diffs)) = cells {
+                let length = (bytes.len() as u16).to_le_bytes();
+                push(seeds, "json_diff", &[&length, bytes, diffs]);
             }
         }
     }
@@ -114,6 +214,11 @@ fn of_value(seeds: &mut Vec<Seed>, column: &Column, bytes: &[u8]) {
     push(seeds, "value", &[&[kind, low, high, 0, sign, c0, c1], bytes]);
     if column.kind == Kind::Json {
         push(seeds, "json", &[bytes]);
+    }
+    if is_old(column.kind) {
+        for digits in 0..=6 {
+            push(seeds, "value", &[&[kind, digits, 0, 0, sign, c0, c1], bytes, &[0; 3]]);
+        }
     }
     if column.collation.is_some() {
         push(seeds, "charset", &[&[c0, c1], bytes]);
@@ -269,4 +374,11 @@ fn texts(seeds: &mut Vec<Seed>) {
         push(seeds, "statement", &[statement.as_bytes()]);
     }
     push(seeds, "json", &[&[0x00, 1, 0, 12, 0, 11, 0, 1, 0, 0x05, 1, 0, b'a']]);
+    let xid = b"\x01\0\0\0\x02\0\0\0\x01\0\0\0abc";
+    push(seeds, "xid", &[xid, xid]);
+    // The buffer's own record: see `State` in `src/buffer/state.rs`.
+    let checkpoint = b"\x00\x03b.1\x04\x00\x00\x01\x00\x01\x09\x00";
+    push(seeds, "state", &[b"\x04boot\x01\x09\x07\x05\x02\x4d\x04\x06\x00\x00\x00"]);
+    push(seeds, "state", &[b"\x00\x00\x01\x01\x00\x00\x00\x00\x00\x0d", checkpoint, b"\x00\x00"]);
+    push(seeds, "state", &[checkpoint]);
 }

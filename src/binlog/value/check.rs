@@ -1,6 +1,6 @@
 //! What holds for any bytes of a value: the properties that tests and fuzzers share.
 
-use super::{Charset, Json, decode, render_text};
+use super::{Charset, Json, decode, json_diff, render_text};
 use crate::binlog::table::{Column, Kind, Meaning};
 
 /// All that can stand in a column's type.
@@ -99,12 +99,43 @@ pub fn check_json(input: &[u8]) {
     let mut text = Vec::new();
     let shown = Json::Binary(input).render(&mut text);
     assert!(text.len() <= TEXT_MAX * input.len() + TEXT_FREE + 6 * input.len());
-    // JSON has no word for these; MySQL never stores them.
-    let text = String::from_utf8(text).expect("text is UTF-8");
-    if shown.is_ok() && !text.contains("NaN") && !text.contains("inf") {
-        let read: Result<serde::de::IgnoredAny, _> = serde_json::from_str(&text);
+    expect_json(&text, shown.is_ok());
+}
+
+/// What was shown to its end is JSON, and all else is text at least.
+fn expect_json(text: &[u8], whole: bool) {
+    let text = std::str::from_utf8(text).expect("text is UTF-8");
+    if whole {
+        let read: Result<serde::de::IgnoredAny, _> = serde_json::from_str(text);
         assert!(read.is_ok(), "no JSON: {text}");
     }
+}
+
+/// Differences of JSON: what they make of a document, and how they are described, is JSON of a bounded
+/// length, or an error, twice alike; and no differences leave the document as it is.
+///
+/// `input` is the length of a document (u16), that document, and the differences.
+pub fn check_json_diff(input: &[u8]) {
+    let Some((length, rest)) = input.split_first_chunk() else { return };
+    let length = usize::from(u16::from_le_bytes(*length));
+    let Some((before, diffs)) = rest.split_at_checked(length) else { return };
+    // A path has every byte of its own once, and the text around it beside 4 bytes of a difference.
+    let text_max = 2 * (TEXT_MAX + 6) * input.len() + TEXT_FREE;
+    let (mut whole, mut text) = (Vec::new(), Vec::new());
+    let shown = Json::Binary(before).render(&mut whole);
+    let applied = json_diff::apply(before, diffs, &mut text);
+    if diffs.is_empty() {
+        assert_eq!((&text, applied.is_ok()), (&whole, shown.is_ok()), "nothing changes");
+    }
+    assert!(text.len() <= text_max, "{} bytes gave {}", input.len(), text.len());
+    expect_json(&text, applied.is_ok());
+    let mut again = Vec::new();
+    assert_eq!(json_diff::apply(before, diffs, &mut again), applied);
+    assert_eq!(again, text, "the same again");
+    text.clear();
+    let described = json_diff::describe(diffs, &mut text);
+    assert!(text.len() <= text_max, "{} bytes took {} to describe", diffs.len(), text.len());
+    expect_json(&text, described.is_ok());
 }
 
 /// Text of any collation: it is read without loss or given back as it was, and what is ASCII in sets that
@@ -117,12 +148,26 @@ pub fn check_charset(input: &[u8]) {
     match charset.decode(bytes.into()) {
         Ok(text) => {
             assert!(text.len() <= 4 * bytes.len(), "a byte is one character at most");
-            let shifts = matches!(charset, Charset::Swe7 | Charset::Utf16 | Charset::Utf16le)
-                || charset == Charset::Utf32;
+            let shifts = matches!(charset, Charset::Swe7 | Charset::Ucs2 | Charset::Utf16)
+                || matches!(charset, Charset::Utf16le | Charset::Utf32);
             if bytes.is_ascii() && !shifts {
                 assert_eq!(text.as_bytes(), bytes);
             }
         }
         Err(back) => assert_eq!(back, bytes, "the bytes themselves"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ascii_bytes_are_other_characters_in_the_wide_sets() {
+        for id in [35_u8, 54, 56, 60, 128] {
+            let text = [&[id, 0][..], b"repl"].concat();
+            check_charset(&text);
+        }
+        assert_eq!(Charset::Ucs2.decode(b"repl"[..].into()).unwrap(), "\u{7265}\u{706c}");
     }
 }
