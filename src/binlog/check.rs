@@ -254,7 +254,7 @@ const COMPRESSED: [EventKind; 7] = [
 /// A compressed event is the plain one with other bytes at its end: whatever a compressed one holds, the
 /// plain event with that content is the same; and what is compressed here comes back.
 ///
-/// `input` is a choice (one of [`COMPRESSED`]; 0x10: the body is of the plain event) and a body.
+/// `input` is a choice (one of `COMPRESSED`; 0x10: the body is of the plain event) and a body.
 pub fn check_compressed(input: &[u8]) {
     let Some((choice, body)) = input.split_first() else { return };
     let compressed = COMPRESSED.get(usize::from(choice & 0x0f) % COMPRESSED.len()).copied();

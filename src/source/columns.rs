@@ -2,7 +2,7 @@
 //! does say. No I/O.
 //!
 //! A table map may lack the names. Even with them MariaDB's does not tell JSON, UUID, INET4, INET6 and VECTOR
-//! from plain strings, nor how many digits an old temporal column has: [`leaves_unsaid`].
+//! from plain strings, nor how many digits an old temporal column has: `leaves_unsaid`.
 //!
 //! The check is a proof against another table or another count, type, length, sign, nullability or
 //! character set of any column. It cannot see two columns of one type that changed names: that is
