@@ -88,3 +88,21 @@ fn a_server_is_followed_over_tls() {
     work(&mut workload, 100);
     arrives(&mut pipeline, &server, &mut workload);
 }
+
+/// The files are encrypted; what the server sends is not.
+#[test]
+fn a_server_that_encrypts_its_logs_is_followed() {
+    let chosen = Flavour::chosen();
+    for flavour in &chosen {
+        let server = Server::start_encrypted(*flavour);
+        let mut pipeline = Pipeline::new(&server, "64MiB");
+        let mut workload = Workload::new(&server, 13);
+        pipeline.start_collector();
+        pipeline.start_agent();
+        work(&mut workload, 50);
+        server.sql("flush binary logs");
+        work(&mut workload, 50);
+        arrives(&mut pipeline, &server, &mut workload);
+    }
+    println!("followed with encrypted logs: {chosen:?}");
+}

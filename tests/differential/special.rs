@@ -150,19 +150,12 @@ pub fn crash(flavour: Flavour) {
 }
 
 /// A file that is encrypted says so.
-pub fn encrypted() {
-    for flavour in Flavour::chosen().into_iter().filter(|flavour| !flavour.is_mysql()) {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let keys = folder.path().join("keys");
-        fs::write(&keys, format!("1;{}\n", "a7addd9adea9978f".repeat(4))).expect("it is ours");
-        let keys = format!("--file-key-management-filename={}", keys.display());
-        let plugin = "--plugin-load-add=file_key_management";
-        let server = Server::start(flavour, &[plugin, &keys, "--encrypt-binlog=ON"]);
-        server.sql("create database enc");
-        let file = server.closed_logs().pop().expect("a log");
-        let (code, changes, said) = decode(&file);
-        assert_eq!((code, changes.len()), (Some(3), 0), "{flavour}: {said}");
-        assert!(said.contains("encrypted"), "{flavour}: {said}");
-        println!("{flavour}: {}", said.trim());
-    }
+pub fn encrypted(flavour: Flavour) {
+    let server = Server::start_encrypted(flavour);
+    server.sql("create database enc");
+    let file = server.closed_logs().pop().expect("a log");
+    let (code, changes, said) = decode(&file);
+    assert_eq!((code, changes.len()), (Some(3), 0), "{flavour}: {said}");
+    assert!(said.contains("encrypted"), "{flavour}: {said}");
+    println!("{flavour}: {}", said.trim());
 }

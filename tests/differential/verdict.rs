@@ -30,8 +30,9 @@ pub struct Told {
 pub fn of(server: &Server, script: &Script, expected: Expected) -> Result<Told, String> {
     let files = server.closed_logs();
     match expected {
-        Expected::Right => right(server, script, &files, true),
-        Expected::RightButTables(_) => right(server, script, &files, false),
+        Expected::Right => right(server, script, &files, 0, true),
+        Expected::RightWithout(rolled_back) => right(server, script, &files, rolled_back, true),
+        Expected::RightButTables(_) => right(server, script, &files, 0, false),
         Expected::Refused(words) => refused(&files, words),
     }
 }
@@ -57,12 +58,16 @@ fn right(
     server: &Server,
     script: &Script,
     files: &[PathBuf],
+    rolled_back: usize,
     tables: bool,
 ) -> Result<Told, String> {
     let lines = decoded(&["--format", "debezium"], files)?;
     let lines = String::from_utf8(lines).map_err(|error| format!("not UTF-8: {error}"))?;
     let changes = Change::all(&lines);
-    let rows = reference::rows(&server.binlog_text(files)?);
+    let mut rows = reference::rows(&server.binlog_text(files)?);
+    if rolled_back > 0 {
+        rows = committed(&changes, rows, rolled_back)?;
+    }
     let printed = printed(&changes, &rows);
     if printed.len() > changes.len() || printed.last().is_some_and(|last| *last >= changes.len()) {
         return Err(format!("{} rows, by the server's decoder {}", changes.len(), rows.len()));
@@ -137,28 +142,54 @@ fn printed(changes: &[Change], rows: &[Row]) -> Vec<usize> {
     indexes
 }
 
+/// The server's decoder prints rows where they are written, also those that a ROLLBACK follows or that
+/// an XA transaction only prepares: the rows of the lines, in the order of the lines, and so many left.
+fn committed(
+    changes: &[Change],
+    mut rows: Vec<Row>,
+    rolled_back: usize,
+) -> Result<Vec<Row>, String> {
+    let mut kept = Vec::new();
+    for (index, change) in changes.iter().enumerate() {
+        let same = |row: &Row| compare_row(change, row, &mut Compared::default()).is_ok();
+        let Some(at) = rows.iter().position(same) else {
+            return Err(format!("row {index}: not by the server's decoder: {change:?}"));
+        };
+        kept.push(rows.remove(at));
+    }
+    if rows.len() != rolled_back {
+        return Err(format!("{} rows never came, {rolled_back} were rolled back", rows.len()));
+    }
+    Ok(kept)
+}
+
 /// Row by row in the order of the log: operation, table, and value by value.
 fn compare_changes(changes: &[&Change], rows: &[Row]) -> Result<Compared, String> {
     let mut compared = Compared::default();
     for (index, (change, row)) in changes.iter().zip(rows).enumerate() {
-        let ours = (change.operation.as_str(), &change.schema, &change.table);
-        let theirs = (row.operation, &row.schema, &row.table);
-        if ours != theirs {
-            return Err(format!("row {index}: {ours:?}, by the server's decoder {theirs:?}"));
-        }
-        let images = [(&change.before, &row.before), (&change.after, &row.after)];
-        for (ours, theirs) in images {
-            compare_image(ours, theirs.as_deref(), row.broken, &mut compared).map_err(|what| {
-                format!("row {index} ({} {}.{}): {what}", row.operation, row.schema, row.table)
-            })?;
-        }
-        compared.broken += u64::from(row.broken);
+        compare_row(change, row, &mut compared).map_err(|what| {
+            format!("row {index} ({} {}.{}): {what}", row.operation, row.schema, row.table)
+        })?;
     }
     if changes.len() != rows.len() {
         let (ours, theirs) = (changes.len(), rows.len());
         return Err(format!("{ours} rows, by the server's decoder {theirs}"));
     }
     Ok(compared)
+}
+
+fn compare_row(change: &Change, row: &Row, compared: &mut Compared) -> Result<(), String> {
+    let ours = (change.operation.as_str(), &change.schema, &change.table);
+    let theirs = (row.operation, &row.schema, &row.table);
+    if ours != theirs {
+        return Err(format!("{ours:?}, by the server's decoder {theirs:?}"));
+    }
+    let images = [(&change.before, &row.before), (&change.after, &row.after)];
+    for (ours, theirs) in images {
+        compare_image(ours, theirs.as_deref(), row.broken, compared)?;
+    }
+    compared.broken += u64::from(row.broken);
+    Ok(())
 }
 
 fn compare_image(

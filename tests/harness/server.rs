@@ -74,10 +74,42 @@ impl Server {
 
     /// As [`Self::start`], for callers that know what to do without a server.
     pub fn try_start(flavour: Flavour, arguments: &[&str]) -> Result<Self, String> {
+        let server = Self::new(flavour, arguments)?;
+        server.run()?;
+        Ok(server)
+    }
+
+    /// As [`Self::start`], and the binlogs are encrypted with keys of its own.
+    pub fn start_encrypted(flavour: Flavour) -> Self {
+        let mut server = Self::new(flavour, &[]).unwrap_or_else(|problem| panic!("{problem}"));
+        let write = |path: &Path, text: &str| fs::write(path, text).expect("the folder is ours");
+        let data = server.data();
+        let keys = server.folder().join("keys");
+        if flavour.is_mysql() {
+            fs::create_dir(&data).expect("the folder is ours");
+            let settings = format!("{{\"path\": {keys:?}, \"read_only\": false}}");
+            let component = "component_keyring_file";
+            let components = format!("{{\"components\": \"file://{component}\"}}");
+            write(&data.join("mysqld.my"), &components);
+            write(&data.join(format!("{component}.cnf")), &settings);
+            server.arguments.push("--binlog-encryption=ON".to_owned());
+        } else {
+            write(&keys, &format!("1;{}\n", "a7addd9adea9978f".repeat(4)));
+            server.arguments = vec![
+                "--plugin-load-add=file_key_management".to_owned(),
+                format!("--file-key-management-filename={}", keys.display()),
+                "--encrypt-binlog=ON".to_owned(),
+            ];
+        }
+        server.run().unwrap_or_else(|problem| panic!("{problem}"));
+        server
+    }
+
+    fn new(flavour: Flavour, arguments: &[&str]) -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         checked(&["fetch", flavour.name()])?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let server = Self {
+        Ok(Self {
             flavour,
             port: free_port(),
             name: format!("{flavour}:exam{}x{number}", std::process::id()),
@@ -87,9 +119,7 @@ impl Server {
                 .map_err(|error| format!("no temporary folder: {error}"))?,
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             admin: Mutex::new(None),
-        };
-        server.run()?;
-        Ok(server)
+        })
     }
 
     fn run(&self) -> Result<(), String> {
