@@ -5,8 +5,10 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use rivulet::binlog::compressed::Room;
 use rivulet::binlog::decoder::Decoder;
-use rivulet::binlog::frame::Framer;
+use rivulet::binlog::frame::{Framer, Part};
+use rivulet::binlog::payload::Payload;
 use rivulet::binlog::rows::{Cell, Operation};
 use rivulet::binlog::table::Table;
 use rivulet::binlog::transaction::{Assembler, Begin, Rows, Step};
@@ -44,14 +46,14 @@ impl Log {
     }
 }
 
-/// Frame, decode, assemble, split what is read. Fails with what the first error says.
+/// Frame, decompress, decode, assemble, split what is read. Fails with what the first error says.
 pub(crate) fn each(
     mut from: impl Read,
     mut take: impl FnMut(Item<'_>),
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let (mut framer, mut decoder, mut assembler) =
-        (Framer::new(), Decoder::new(), Assembler::new());
-    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let (mut framer, mut assembler) = (Framer::new(), Assembler::new());
+    let (mut payload, mut room) = (Payload::new(), Room::new());
+    let mut split = Splitting::default();
     loop {
         let len = match from.read(framer.space(PORTION)) {
             Ok(0) => return Ok(()),
@@ -61,26 +63,58 @@ pub(crate) fn each(
         };
         framer.filled(len);
         while let Some(frame) = framer.next()? {
-            let (header, event) = decoder.decode(frame.bytes)?;
-            match assembler.step(&header, event, frame.offset)? {
-                Step::Begin(begin) => take(Item::Begin(&begin)),
-                Step::TableMap(map) if decoder.table(map.table_id).is_none() => {
-                    decoder.define(map.table_id, Arc::new(map.to_table()?));
+            match frame.part {
+                Part::Whole => {
+                    let (header, event) = split.decoder.decode_in(frame.bytes, &mut room)?;
+                    split.step(assembler.step(&header, event, frame.offset)?, &mut take)?;
+                    continue;
                 }
-                Step::Rows(rows) => {
-                    let table = decoder.table(rows.rows.table_id).ok_or("rows without a table")?;
-                    take(Item::Rows(&rows, table));
-                    let mut iter = rows.rows.rows(table)?;
-                    let (mut b, mut a) = (recycled(before), recycled(after));
-                    while iter.next_row(&mut b, &mut a)? {
-                        take(Item::Row(&b, &a, rows.rows.operation));
-                    }
-                    (before, after) = (recycled(b), recycled(a));
-                }
-                Step::Commit { end_offset, .. } => take(Item::Commit(end_offset)),
-                _ => {}
+                Part::Head => payload.begin(frame.bytes, frame.offset, split.decoder.format())?,
+                Part::Rest => payload.push(frame.bytes)?,
+            }
+            while payload.advance()? {
+                let Some(inner) = payload.event() else { break };
+                let (header, event) = split.decoder.decode_inner(&inner)?;
+                split.step(assembler.step(&header, event, inner.offset)?, &mut take)?;
             }
         }
+    }
+}
+
+/// The decoder, and memory for the cells of a row.
+#[derive(Default)]
+struct Splitting {
+    decoder: Decoder,
+    before: Vec<Cell<'static>>,
+    after: Vec<Cell<'static>>,
+}
+
+impl Splitting {
+    fn step(
+        &mut self,
+        step: Step<'_>,
+        mut take: impl FnMut(Item<'_>),
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        match step {
+            Step::Begin(begin) => take(Item::Begin(&begin)),
+            Step::TableMap(map) if self.decoder.table(map.table_id).is_none() => {
+                self.decoder.define(map.table_id, Arc::new(map.to_table()?));
+            }
+            Step::Rows(rows) => {
+                let table = self.decoder.table(rows.rows.table_id).ok_or("rows without a table")?;
+                take(Item::Rows(&rows, table));
+                let mut iter = rows.rows.rows(table)?;
+                let mut before = recycled(std::mem::take(&mut self.before));
+                let mut after = recycled(std::mem::take(&mut self.after));
+                while iter.next_row(&mut before, &mut after)? {
+                    take(Item::Row(&before, &after, rows.rows.operation));
+                }
+                (self.before, self.after) = (recycled(before), recycled(after));
+            }
+            Step::Commit { end_offset, .. } => take(Item::Commit(end_offset)),
+            _ => {}
+        }
+        Ok(())
     }
 }
 
