@@ -2,7 +2,7 @@
 //!
 //! Every decoder reads a log of a real server from its file, on one thread, and makes and touches every value.
 //! A decoder's figures count only if it found every row, and if in the log's first part all of its values are
-//! ours. CPU time is the kernel's for the whole process, the median of five runs; instructions are callgrind's
+//! ours. CPU time is the kernel's for the whole process, the median of five runs that take turns; instructions are callgrind's
 //! for the log's first part.
 
 use std::fmt::Write as _;
@@ -89,18 +89,34 @@ fn compare(
     });
     let decoders = [Decoder::Ours, Decoder::OursSplitting];
     let decoders = decoders.into_iter().chain(CRATES.map(Decoder::Crate));
-    let outcomes: Vec<_> = decoders
+    let mut entrants: Vec<_> = decoders
         .chain([Decoder::Tool(flavour)])
         .map(|decoder| {
             eprintln!("  {}", decoder.title());
-            let outcome = match &known {
-                Ok(known) => known.examine(decoder, log),
+            let admitted = match &known {
+                Ok(known) => known.admit(decoder, log),
                 Err(error) if decoder.is_ours() => Err(error.clone()),
                 Err(_) => Err("not measured: nothing to compare its values with".to_owned()),
             };
-            (decoder, outcome.map_or_else(Outcome::Failed, Outcome::Read))
+            (decoder, admitted)
         })
         .collect();
+    // In turns, so that what else the machine does falls on all alike.
+    for _ in 0..RUNS {
+        for (decoder, entrant) in &mut entrants {
+            if let Ok(runs) = entrant {
+                match measure(*decoder, log) {
+                    Ok(run) => runs.costs.push(run),
+                    Err(why) => *entrant = Err(why),
+                }
+            }
+        }
+    }
+    let outcome = |entrant: Result<Runs, String>| {
+        entrant.map_or_else(Outcome::Failed, |runs| Outcome::Read(runs.median()))
+    };
+    let outcomes: Vec<_> =
+        entrants.into_iter().map(|(decoder, entrant)| (decoder, outcome(entrant))).collect();
     let rows = known.map_or(0, |known| known.rows);
     let ours = outcomes.first().and_then(|(_, outcome)| outcome.seconds());
     let mut text = format!("**{title}**: {:.1} MB, {rows} rows\n\n", bytes / 1e6);
@@ -155,20 +171,16 @@ struct Known {
 }
 
 impl Known {
-    fn examine(&self, decoder: Decoder, log: &Path) -> Result<Cost, String> {
+    /// Whether it finds every row, and the values that are ours; how many instructions it takes.
+    fn admit(&self, decoder: Decoder, log: &Path) -> Result<Runs, String> {
         let found = rows(decoder, log)?;
         if found != self.rows {
             return Err(format!("cannot read: {found} of {} rows, without an error", self.rows));
         }
         self.compare_values(decoder)?;
-        let mut runs: Vec<_> =
-            (0..RUNS).map(|_| measure(decoder, log)).collect::<Result<_, _>>()?;
-        runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-        let memory_kib = runs.iter().map(|run| run.memory_kib).fold(0.0, f64::max);
-        let seconds = runs[RUNS / 2].seconds;
         let instructions = instructions(decoder, &self.sample)?;
         let instructions = instructions.map(|all| all as f64 / self.rows_of_sample as f64);
-        Ok(Cost { seconds, memory_kib, instructions })
+        Ok(Runs { instructions, costs: Vec::new() })
     }
 
     fn compare_values(&self, decoder: Decoder) -> Result<(), String> {
@@ -188,6 +200,21 @@ impl Known {
             }
         }
         Ok(())
+    }
+}
+
+/// What a decoder took, each time.
+struct Runs {
+    instructions: Option<f64>,
+    costs: Vec<Cost>,
+}
+
+impl Runs {
+    fn median(mut self) -> Cost {
+        self.costs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let memory_kib = self.costs.iter().map(|run| run.memory_kib).fold(0.0, f64::max);
+        let seconds = self.costs[self.costs.len() / 2].seconds;
+        Cost { seconds, memory_kib, instructions: self.instructions }
     }
 }
 
