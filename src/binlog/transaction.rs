@@ -234,6 +234,8 @@ pub struct Assembler {
     mixes_engines: bool,
     open: bool,
     thread_id: Option<u32>,
+    /// Whether the open transaction was begun as one that may be prepared.
+    xa: bool,
     /// Whether the open transaction has rows.
     has_rows: bool,
     /// A GTID whose transaction has not begun.
@@ -320,6 +322,9 @@ impl Assembler {
             Event::XaPrepare { one_phase: true, .. } => self.commit(header, end_offset, None),
             Event::XaPrepare { one_phase: false, xid } => {
                 self.expect_open(header)?;
+                if !self.xa {
+                    return Err(out_of_place(header, NOT_XA));
+                }
                 self.open = false;
                 Ok(Step::Prepare { xid, end_offset })
             }
@@ -387,6 +392,7 @@ impl Assembler {
     ) -> Step<'a> {
         let begin = self.begin(header, offset, thread_id, xa);
         self.open = true;
+        self.xa = xa;
         self.has_rows = false;
         self.thread_id = begin.thread_id;
         Step::Begin(begin)
@@ -549,6 +555,7 @@ const XID: &str = "an XA transaction whose name cannot be read";
 const PARTLY_UNDONE: &str = "a rollback of rows in a log of a server before 5.5: those of a table whose \
                              engine has no transactions stay, and the log does not tell which";
 const INSIDE: &str = "inside a transaction";
+const NOT_XA: &str = "inside a transaction that is not one of XA";
 const OUTSIDE: &str = "outside a transaction";
 
 fn unsupported(what: &'static str) -> DecodeError {
@@ -808,6 +815,7 @@ mod tests {
             vec![gtid(), gtid()],
             vec![query("BEGIN"), query("BEGIN")],
             vec![maria(4), maria(4)],
+            vec![query("BEGIN"), prepare(false)],
         ] {
             assert!(run(events).contains("a transaction"));
         }
