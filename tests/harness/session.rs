@@ -4,7 +4,10 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use super::server::script_path;
 
@@ -29,7 +32,8 @@ impl fmt::Display for SqlError {
 pub struct Session {
     child: Child,
     stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
+    /// What the client prints, line by line.
+    lines: Receiver<Vec<u8>>,
     errors: File,
     errors_read: u64,
     statements: u64,
@@ -37,6 +41,10 @@ pub struct Session {
 
 /// Statements may hold `;` (procedures do), so they are told apart by another mark.
 const DELIMITER: &str = ";;";
+/// How long a client may be silent before it is asked whether it still has its server.
+const LOOK: Duration = Duration::from_secs(2);
+/// No connection, a server that has gone away, one that was lost during a statement.
+const LOST: [u32; 4] = [2002, 2003, 2006, 2013];
 /// What the generators of large values in the cases need.
 const LIMITS: &str = "set session group_concat_max_len=16777216";
 
@@ -58,7 +66,12 @@ impl Session {
             .expect("servers.sh can be run");
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
-        let mut session = Self { child, stdin, stdout, errors, errors_read: 0, statements: 0 };
+        let (sender, lines) = sync_channel(1000);
+        thread::spawn(move || {
+            let lines = stdout.split(b'\n').map_while(Result::ok);
+            lines.map(|line| sender.send(line)).find(Result::is_err)
+        });
+        let mut session = Self { child, stdin, lines, errors, errors_read: 0, statements: 0 };
         session.run(LIMITS).expect("a variable of every server");
         // Each of these belongs to one of the two families; the other refuses it.
         let _ = session.run("set session cte_max_recursion_depth=1000000");
@@ -89,20 +102,30 @@ impl Session {
         }
     }
 
+    /// `None` if the client or its server is gone.
     fn rows_until(&mut self, mark: &str) -> Option<Vec<Row>> {
         let mut rows = Vec::new();
-        let mut line = Vec::new();
         loop {
-            line.clear();
-            if self.stdout.read_until(b'\n', &mut line).ok()? == 0 {
-                return None;
-            }
-            let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
+            let line = match self.lines.recv_timeout(LOOK) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) if !self.is_lost() => continue,
+                Err(_) => return None,
+            };
+            let text = String::from_utf8_lossy(&line);
             if text == mark {
                 return Some(rows);
             }
             rows.push(text.split('\t').map(unescaped).collect());
         }
+    }
+
+    /// A client that has lost its server says so, and waits for more statements.
+    fn is_lost(&self) -> bool {
+        let mut text = Vec::new();
+        let errors = (&self.errors).seek(SeekFrom::Start(self.errors_read));
+        errors.and_then(|_| (&self.errors).read_to_end(&mut text)).expect("a file of ours");
+        let text = String::from_utf8_lossy(&text);
+        LOST.iter().any(|code| text.contains(&format!("ERROR {code} ")))
     }
 
     /// What the client has written to stderr since the last look, if it is an error.
