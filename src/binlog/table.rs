@@ -69,6 +69,9 @@ pub enum Meaning {
     Inet6,
     /// MariaDB VECTOR: VARCHAR of little-endian floats.
     Vector,
+    /// MariaDB: the hash of a UNIQUE key that is longer than an index allows, which no statement sees: one BIGINT for
+    /// each such key, behind all other columns (`add_hash_field` of `sql/sql_table.cc`).
+    Hidden,
 }
 
 /// A column's type: `enum_field_types` of `include/field_types.h` (MySQL) and `sql/field.h` (MariaDB).

@@ -114,6 +114,9 @@ impl<'a> TableMap<'a> {
             for (index, column) in table.columns.iter_mut().enumerate() {
                 column.name = format!("@{}", index + 1);
             }
+        } else if self.flavor == Flavor::Mariadb {
+            let hashes = table.columns.iter_mut().rev().take_while(|column| is_hash(column));
+            hashes.for_each(|column| column.meaning = Meaning::Hidden);
         }
         Ok(table)
     }
@@ -140,6 +143,13 @@ impl<'a> TableMap<'a> {
         metadata.finish("table map: metadata")?;
         Ok(columns)
     }
+}
+
+/// Whether it has the name and the type that MariaDB gives to [`Meaning::Hidden`].
+fn is_hash(column: &Column) -> bool {
+    let number = column.name.strip_prefix("DB_ROW_HASH_");
+    column.kind == Kind::LongLong
+        && number.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The id that rows events share with their table map.
@@ -540,6 +550,27 @@ mod tests {
         let [id, text] = table.columns.as_slice() else { panic!("two columns") };
         assert_eq!((id.kind, id.nullable, id.unsigned), (Kind::Long, false, None));
         assert_eq!((text.kind, text.meta, text.nullable), (Kind::Varchar, 300, true));
+    }
+
+    #[test]
+    fn only_the_last_columns_of_mariadb_are_hidden_and_by_name_and_type() {
+        // Column names: BIGINT, INT, BIGINT.
+        let hidden = |flavor, names: [&str; 3]| -> Vec<bool> {
+            let mut text = Vec::new();
+            for name in names {
+                text.push(name.len() as u8);
+                text.extend(name.bytes());
+            }
+            let optional = [&[4, text.len() as u8][..], &text].concat();
+            let table = table_of(&map(&[8, 3, 8], &[], &optional), flavor).unwrap();
+            table.columns.iter().map(|column| column.meaning == Meaning::Hidden).collect()
+        };
+        let hashes = ["DB_ROW_HASH_1", "a", "DB_ROW_HASH_2"];
+        assert_eq!(hidden(Flavor::Mariadb, hashes), [false, false, true]);
+        assert_eq!(hidden(Flavor::Mysql, hashes), [false; 3]);
+        let int = ["a", "DB_ROW_HASH_1", "DB_ROW_HASH_2"];
+        assert_eq!(hidden(Flavor::Mariadb, int), [false, false, true]);
+        assert_eq!(hidden(Flavor::Mariadb, ["a", "b", "DB_ROW_HASH_x"]), [false; 3]);
     }
 
     #[test]

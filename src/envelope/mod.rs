@@ -12,7 +12,7 @@ pub mod text;
 use std::fmt;
 
 use crate::binlog::rows::{Cell, Operation};
-use crate::binlog::table::{Column, Table};
+use crate::binlog::table::{Column, Meaning, Table};
 use crate::binlog::value::{ValueError, json_diff};
 use crate::position::Gtid;
 
@@ -97,7 +97,7 @@ fn apply_json(
     }
 }
 
-/// Pairs the cells of an image with their columns.
+/// Pairs the cells of an image with their columns, those that a statement can see.
 fn image<'t, 'c>(
     table: &'t Table,
     cells: &'c [Cell<'c>],
@@ -108,5 +108,6 @@ fn image<'t, 'c>(
         return Err(EnvelopeError { column: "*".to_owned(), error });
     }
     let pairs = table.columns.iter().zip(cells).enumerate();
+    let pairs = pairs.filter(|(_, (column, _))| column.meaning != Meaning::Hidden);
     Ok(pairs.map(|(index, (column, cell))| (index, column, *cell)))
 }

@@ -32,6 +32,8 @@ pub struct ColumnInfo {
     pub json: bool,
     /// Not INVISIBLE.
     pub visible: bool,
+    /// [`Meaning::Hidden`]: in no view, but in the log.
+    pub hidden: bool,
 }
 
 /// Completes a table that the log left without names; with names, only what they may mean.
@@ -44,7 +46,7 @@ pub fn complete(table: &mut Table, columns: &[ColumnInfo]) -> Result<(), Mismatc
     }
     let mut done = Vec::with_capacity(columns.len());
     for (index, (column, info)) in table.columns.iter().zip(columns).enumerate() {
-        if table.names == Names::Log && column.name != info.name {
+        if table.names == Names::Log && column.name != info.name && !info.hidden {
             return Err(Mismatch::Column {
                 index,
                 name: info.name.clone(),
@@ -74,6 +76,13 @@ pub fn complete(table: &mut Table, columns: &[ColumnInfo]) -> Result<(), Mismatc
 }
 
 fn complete_column(column: &Column, info: &ColumnInfo) -> Result<Column, &'static str> {
+    if info.hidden {
+        let hash = column.kind == Kind::LongLong;
+        let (meaning, unsigned) = (Meaning::Hidden, Some(true));
+        let name = info.name.clone();
+        let done = Column { name, unsigned, meaning, visible: false, ..column.clone() };
+        return if hash { Ok(done) } else { Err("the types differ") };
+    }
     let declared = Declared::parse(&info.column_type).ok_or("its type text is not understood")?;
     let meaning = check_kind(column, &declared, info)?;
     if column.nullable != info.nullable {
@@ -375,6 +384,14 @@ mod tests {
         let [a, b] = table.columns.as_slice() else { panic!("two columns") };
         assert_eq!((a.name.as_str(), a.unsigned), ("a", Some(false)));
         assert_eq!((b.name.as_str(), b.unsigned), ("b", Some(true)));
+    }
+
+    #[test]
+    fn a_column_that_no_view_shows_is_hidden_if_it_can_be_one() {
+        let hidden = ColumnInfo { hidden: true, ..info("DB_ROW_HASH_1", "") };
+        let found = one(Column { nullable: false, ..column(Kind::LongLong, 0) }, hidden.clone());
+        assert_eq!(found.unwrap().meaning, Meaning::Hidden);
+        assert!(one(column(Kind::Long, 0), hidden).is_err());
     }
 
     #[test]

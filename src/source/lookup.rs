@@ -152,7 +152,8 @@ fn has_checks(version: (u32, u32, u32)) -> bool {
     version >= (10, 2, 22) && !((10, 3, 0)..(10, 3, 10)).contains(&version)
 }
 
-/// What MariaDB keeps elsewhere: JSON checks, and the two columns that versioning adds unseen.
+/// What MariaDB keeps elsewhere: JSON checks, and columns that are added unseen: two by versioning, and one by each
+/// UNIQUE key that is too long for an index.
 fn mariadb_columns(
     connection: &mut Connection,
     columns: &mut Vec<ColumnInfo>,
@@ -175,20 +176,32 @@ fn mariadb_columns(
         return Ok(());
     }
     let sql = format!(
-        "SELECT TABLE_TYPE, (SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = \
-         {schema} AND TABLE_NAME = {table} AND GENERATION_EXPRESSION = 'ROW START') \
+        "SELECT TABLE_TYPE = 'SYSTEM VERSIONED' AND (SELECT COUNT(*) FROM information_schema.COLUMNS \
+         WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table} AND GENERATION_EXPRESSION = 'ROW START') = 0, \
+         IF(ENGINE = 'MEMORY', 0, (SELECT COUNT(DISTINCT INDEX_NAME) FROM information_schema.STATISTICS \
+         WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table} AND NON_UNIQUE = 0 AND INDEX_TYPE = 'HASH')) \
          FROM information_schema.TABLES WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}"
     );
-    let implicit = connection.query(&sql)?.into_iter().any(|row| {
-        matches!(row.as_slice(), [Some(kind), Some(count)] if kind == "SYSTEM VERSIONED" && count == "0")
-    });
-    if implicit && !columns.is_empty() {
+    let rows = connection.query(&sql)?;
+    let Some([Some(implicit), Some(hashes)]) = rows.first().map(Vec::as_slice) else {
+        return Ok(());
+    };
+    if columns.is_empty() {
+        return Ok(());
+    }
+    if implicit == "1" {
         columns.extend(["row_start", "row_end"].map(|name| ColumnInfo {
             name: name.into(),
             column_type: "timestamp(6)".into(),
             ..ColumnInfo::default()
         }));
     }
+    // Names that are taken are passed over; what remains is that no statement sees them.
+    columns.extend((1..=hashes.parse().unwrap_or(0_u16)).map(|number| ColumnInfo {
+        name: format!("DB_ROW_HASH_{number}"),
+        hidden: true,
+        ..ColumnInfo::default()
+    }));
     Ok(())
 }
 

@@ -41,8 +41,15 @@ const KINDS: [Kind; 34] = [
     Kind::Geometry,
 ];
 
-const MEANINGS: [Meaning; 6] =
-    [Meaning::Plain, Meaning::Json, Meaning::Uuid, Meaning::Inet4, Meaning::Inet6, Meaning::Vector];
+const MEANINGS: [Meaning; 7] = [
+    Meaning::Plain,
+    Meaning::Json,
+    Meaning::Uuid,
+    Meaning::Inet4,
+    Meaning::Inet6,
+    Meaning::Vector,
+    Meaning::Hidden,
+];
 
 /// No text of a value is longer than this many times its bytes, beside [`TEXT_FREE`]: a number of 3 bytes
 /// takes 8 characters, a control character in JSON takes 6.

@@ -413,7 +413,7 @@ fn any_string<'a>(column: &Column, bytes: &'a [u8]) -> Result<Value<'a>, &'stati
         Meaning::Plain if column.kind == Kind::String && column.collation == Some(BINARY) => {
             fixed(bytes, column.meta)
         }
-        Meaning::Plain => read_text(column.collation, Cow::Borrowed(bytes)),
+        Meaning::Plain | Meaning::Hidden => read_text(column.collation, Cow::Borrowed(bytes)),
         Meaning::Json => match read_text(column.collation.or(Some(UTF8MB4_BIN)), bytes.into()) {
             Value::Text(text) => Value::Json(Json::Text(text)),
             other => other,
@@ -658,6 +658,7 @@ mod tests {
             Meaning::Inet4,
             Meaning::Inet6,
             Meaning::Vector,
+            Meaning::Hidden,
         ];
         let collations =
             [None, Some(63), Some(255), Some(8), Some(28), Some(54), Some(60), Some(13)];

@@ -72,9 +72,12 @@ impl Model {
         self.knows = knows;
     }
 
-    pub fn apply(&mut self, change: Change, outcome: &mut Outcome) {
+    pub fn apply(&mut self, mut change: Change, outcome: &mut Outcome) {
         if self.lost {
             return;
+        }
+        for image in [&mut change.before, &mut change.after].into_iter().flatten() {
+            self.leave_hidden(image);
         }
         let mut cells: Vec<Cell> = Vec::new();
         if let Some(before) = &change.before {
@@ -94,6 +97,19 @@ impl Model {
             }
         }
         self.rows.push(Row { cells, fresh: true });
+    }
+
+    /// Without names nobody can tell a hidden column of MariaDB's (`Meaning::Hidden`) from a last BIGINT.
+    fn leave_hidden(&self, image: &mut Image) {
+        let hidden = |it: &Option<Got>| {
+            matches!(it, None | Some(Got::Null | Got::Unsure(..) | Got::Plain(_)))
+        };
+        while self.knows == Knows::Types
+            && image.len() > self.columns.len()
+            && image.last().is_some_and(hidden)
+        {
+            image.pop();
+        }
     }
 
     /// The row that has what the image has; one of which all is known before one of which not.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rivulet::binlog::rows::{Cell, Operation};
-use rivulet::binlog::table::{Names, Table};
+use rivulet::binlog::table::{Meaning, Names, Table};
 use rivulet::binlog::xid::Xid;
 use rivulet::mysql::auth::Password;
 use rivulet::mysql::channel::{Address, Stopper};
@@ -223,7 +223,8 @@ impl Reader {
     fn apply(&mut self, op: Op) -> Result<(), String> {
         match op {
             Op::Change { table, change } => {
-                let names: Vec<String> = table.columns.iter().map(|it| it.name.clone()).collect();
+                let seen = table.columns.iter().filter(|it| it.meaning != Meaning::Hidden);
+                let names: Vec<String> = seen.map(|it| it.name.clone()).collect();
                 let knows = match table.names {
                     Names::Unknown => Knows::Types,
                     // Beside them a server is asked what the columns mean.
@@ -293,6 +294,7 @@ fn image(
     there: bool,
     wrong: &mut Vec<Difference>,
 ) -> Option<Image> {
+    let seen = |it: &(usize, &rivulet::binlog::table::Column)| it.1.meaning != Meaning::Hidden;
     let mut owned = |(index, column): (usize, &rivulet::binlog::table::Column)| {
         let got = match cells.get(index)? {
             Cell::Absent => return None,
@@ -306,7 +308,7 @@ fn image(
         })
         .ok()
     };
-    there.then(|| table.columns.iter().enumerate().map(&mut owned).collect())
+    there.then(|| table.columns.iter().enumerate().filter(seen).map(&mut owned).collect())
 }
 
 /// The only column's value, a BIGINT.
