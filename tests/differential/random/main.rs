@@ -41,8 +41,27 @@ const SEED: u64 = 20_260_101;
 /// So many of a hundred statements may be refused; more, and the generator is at fault.
 const REFUSED_MAX: u64 = 25;
 
+/// What a reader warns of belongs to what it finds.
+struct Warnings;
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            println!("{}: {}", record.level(), record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 #[test]
 fn what_is_decoded_is_what_select_returns() {
+    log::set_logger(&Warnings).expect("there is no other");
+    log::set_max_level(log::LevelFilter::Warn);
     let values = number("VALUES").unwrap_or(VALUES);
     let seeds = match number("SEED") {
         Some(seed) => vec![seed],
