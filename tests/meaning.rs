@@ -167,3 +167,25 @@ fn partial_updates_of_json_arrive_as_documents_where_the_row_before_is_there() {
         r#"[{"op": "replace", "path": "$.s", "value": 7}, {"op": "remove", "path": "$.new"}]"#;
     assert_eq!(diffs, &Json::parse(want));
 }
+
+#[test]
+fn a_key_that_mysql_makes_and_does_not_show_is_a_column_with_a_name() {
+    if !Flavour::chosen().contains(&Flavour::Mysql) {
+        println!("SERVERS leaves MySQL out, and with it its generated keys");
+        return;
+    }
+    let options = [
+        "--binlog-row-metadata=MINIMAL",
+        "--sql-generate-invisible-primary-key=ON",
+        "--show-gipk-in-create-table-and-information-schema=OFF",
+    ];
+    let server = Server::start(Flavour::Mysql, &options);
+    let mut pipeline = started(&server);
+    server.sql("create database k");
+    server.sql("create table k.t (mark varchar(30), key ((upper(mark))))");
+    server.sql("insert into k.t values ('first'), ('second')");
+    let row = after(&mut pipeline, "t", "second");
+    assert_eq!(row.at("my_row_id").and_then(Json::whole), Some(2), "{row:?}");
+    assert_eq!(row.members().len(), 2, "{row:?}");
+    println!("my_row_id has its name");
+}

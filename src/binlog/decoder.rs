@@ -141,14 +141,21 @@ impl Decoder {
         }
         let body = self.body(&header, event)?;
         let format = self.format.as_ref();
-        let event = match (header.kind.uncompressed(), room) {
-            (Some(kind), Some(room)) => {
-                room.unpack(Event::decode(&Header { kind, ..header }, format, body)?)?
+        if let Some(room) = room
+            && let Some(kind) = header.kind.uncompressed()
+        {
+            let event = room.unpack(Event::decode(&Header { kind, ..header }, format, body)?)?;
+            self.note(&event);
+            return Ok((header, event));
+        }
+        // An event is moved once.
+        match Event::decode(&header, format, body) {
+            Ok(event) => {
+                self.note(&event);
+                Ok((header, event))
             }
-            _ => Event::decode(&header, format, body)?,
-        };
-        self.note(&event);
-        Ok((header, event))
+            Err(error) => Err(error),
+        }
     }
 
     /// Remembers what later events need to know of this one.

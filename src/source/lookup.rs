@@ -84,6 +84,10 @@ fn read_columns(
     let by_table = format!("TABLE_SCHEMA = {schema_text} AND TABLE_NAME = {table_text}");
     let version = connection.version_numbers();
     let collations = collations(flavor, version);
+    if flavor == Flavor::Mysql && version >= (8, 0, 30) {
+        // A key that the server makes of itself is a column like others, if it is shown.
+        connection.query("SET show_gipk_in_create_table_and_information_schema = ON")?;
+    }
     let mut columns = Vec::new();
     let sql = format!(
         "SELECT c.TABLE_SCHEMA, c.TABLE_NAME, c.COLUMN_NAME, c.COLUMN_TYPE, c.IS_NULLABLE, a.ID, \

@@ -65,8 +65,12 @@ pub(crate) fn each(
         while let Some(frame) = framer.next()? {
             match frame.part {
                 Part::Whole => {
-                    let (header, event) = split.decoder.decode_in(frame.bytes, &mut room)?;
-                    split.step(assembler.step(&header, event, frame.offset)?, &mut take)?;
+                    // An event is not moved, nor is a step.
+                    let step = match split.decoder.decode_in(frame.bytes, &mut room) {
+                        Ok((header, event)) => assembler.step(&header, event, frame.offset)?,
+                        Err(error) => return Err(error.into()),
+                    };
+                    split.step(step, &mut take)?;
                     continue;
                 }
                 Part::Head => payload.begin(frame.bytes, frame.offset, split.decoder.format())?,
@@ -90,6 +94,7 @@ struct Splitting {
 }
 
 impl Splitting {
+    #[inline(always)]
     fn step(
         &mut self,
         step: Step<'_>,
