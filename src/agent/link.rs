@@ -36,7 +36,7 @@ pub(super) struct Ties {
     pub(super) counters: Arc<Counters>,
     /// The agent's name, for its reports.
     pub(super) agent: String,
-    /// Rung when something was staged.
+    /// Rung when something was staged, or nothing more will be.
     pub(super) staged: Receiver<()>,
     /// Whether a batch staged now would leave at once.
     pub(super) idle: Arc<AtomicBool>,
@@ -61,8 +61,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const BACKOFF_RIVAL: Duration = Duration::from_secs(10);
 /// How often the agent's state is published.
 const REPORT_EVERY: Duration = Duration::from_secs(30);
-/// How often to look whether all is done, once the source has ended.
-const FINISHED_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs until told to stop, or until everything is delivered.
 pub(super) async fn run(pump: &mut Pump, dial: &Dial, ties: &Ties) -> End {
@@ -166,16 +164,12 @@ async fn converse(
             turned = pump.report(status, now);
             continue;
         }
-        let finished = ties.finished.load(Ordering::Acquire);
-        if finished && pump.is_drained() {
+        if ties.finished.load(Ordering::Acquire) && pump.is_drained() {
             farewell(pump, writer).await;
             return Err(End::Drained);
         }
         let due = [pump.wake_at(), pump.is_ready().then_some(report_at)];
-        let mut wake_at = due.into_iter().flatten().min();
-        if finished {
-            wake_at = Some(wake_at.map_or(now + FINISHED_EVERY, |at| at.min(now + FINISHED_EVERY)));
-        }
+        let wake_at = due.into_iter().flatten().min();
         turned = match turn(pump, &mut reader, ties, &mut buffer, wake_at).await {
             Ok(turned) => turned,
             Err(Next::Lost(why)) => break why.into(),

@@ -45,7 +45,7 @@ pub(super) struct Ties {
     pub(super) shared: Shared,
     /// The figures.
     pub(super) counters: Arc<Counters>,
-    /// Rung when something was staged.
+    /// Rung when something was staged, or nothing more will be.
     pub(super) staged: Sender<()>,
     /// Whether a batch staged now would leave at once.
     pub(super) link_idle: Arc<AtomicBool>,
@@ -175,13 +175,13 @@ pub(super) fn run(
                 info!("source: the files are read to their end");
                 ties.counters.source_is(State::Finished);
                 ties.counters.source_seen(now);
-                ties.finished.store(true, Ordering::Release);
+                finish(ties);
                 return Ok(());
             }
             error if !followed => {
                 error!("source: stopped: {error}");
                 ties.counters.stopped_by(Some(error.to_string()));
-                ties.finished.store(true, Ordering::Release);
+                finish(ties);
                 return Err(error.to_string());
             }
             error => {
@@ -194,6 +194,12 @@ pub(super) fn run(
             }
         }
     }
+}
+
+/// Nothing more will be staged; the link may be waiting for just that.
+fn finish(ties: &Ties) {
+    ties.finished.store(true, Ordering::Release);
+    let _ = ties.staged.try_send(());
 }
 
 /// False if we were asked to stop meanwhile.
