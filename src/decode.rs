@@ -287,16 +287,15 @@ impl<'o, W: Write> Scan<'o, W> {
         let mut framer = Framer::new();
         let mut assembler = Assembler::with(self.options.on_statement);
         let mut room = Room::new();
-        let mut buffer = vec![0; READ_BYTES];
         let mut complete = true;
         loop {
-            let count = match file.read(&mut buffer) {
+            let count = match file.read(framer.space(READ_BYTES)) {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Cause::Read(error)),
             };
-            framer.push(buffer.get(..count).unwrap_or_default());
+            framer.filled(count);
             loop {
                 *at = At { offset: framer.offset(), event: None };
                 let Some(frame) =

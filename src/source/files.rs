@@ -71,7 +71,6 @@ pub(super) struct Files {
     pub(super) dry: bool,
     /// Bytes of the file handed to the framer: where the next read is.
     read: u64,
-    buffer: Box<[u8]>,
     pause: Duration,
     event_bytes_max: u32,
     stopper: Stopper,
@@ -122,7 +121,6 @@ impl Files {
             framer: Framer::new().with_event_bytes_max(event_bytes_max),
             dry: true,
             read: 0,
-            buffer: vec![0; READ].into_boxed_slice(),
             pause: PAUSE_MIN,
             event_bytes_max,
             stopper: stopper.clone(),
@@ -183,10 +181,10 @@ impl Files {
 
     fn read_more(&mut self) -> Result<bool, SourceError> {
         loop {
-            match self.file.read(&mut self.buffer) {
+            match self.file.read(self.framer.space(READ)) {
                 Ok(0) => return Ok(false),
                 Ok(count) => {
-                    self.framer.push(self.buffer.get(..count).unwrap_or_default());
+                    self.framer.filled(count);
                     self.read += count as u64;
                     self.pause = PAUSE_MIN;
                     self.dry = false;
