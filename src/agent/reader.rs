@@ -17,7 +17,7 @@ use smol::channel::Sender;
 
 use crate::batch::{self, BatchError, Sealed};
 use crate::binlog::reader::DecodeError;
-use crate::buffer::{BufferError, DiskCause, Ended, Part};
+use crate::buffer::{BufferError, DiskCause, Ended, Part, Prepared};
 use crate::position::{Checkpoint, Position};
 use crate::source::{self, CommitPrepared, LeftOut, OnStatement, Source, SourceError, Step, Xid};
 use crate::telemetry::counters::Counters;
@@ -306,20 +306,15 @@ impl Store for Staging<'_> {
         Ok(())
     }
 
-    fn prepared(&mut self, name: &[u8]) -> Result<Option<u32>, ReadError> {
+    fn prepared(&mut self, name: &[u8]) -> Result<Option<Prepared>, ReadError> {
         if self.ended.iter().any(|ended| ended.name == name) {
             return Ok(None);
         }
-        let found = persist(self.ties, self.rereads, |inner| inner.buffer.prepared(name))?;
-        Ok(found.map(|prepared| prepared.parts))
+        persist(self.ties, self.rereads, |inner| inner.buffer.prepared(name))
     }
 
-    fn prepared_part(&mut self, name: &[u8], part: u32) -> Result<Part, ReadError> {
-        let found = persist(self.ties, self.rereads, |inner| {
-            let Some(prepared) = inner.buffer.prepared(name)? else { return Ok(None) };
-            inner.buffer.prepared_part(&prepared, part).map(Some)
-        })?;
-        found.ok_or(ReadError::Batch(BatchError::Short("a prepared transaction")))
+    fn prepared_part(&mut self, prepared: &Prepared, part: u32) -> Result<Part, ReadError> {
+        persist(self.ties, self.rereads, |inner| inner.buffer.prepared_part(prepared, part))
     }
 
     fn end(&mut self, name: &[u8], committed: bool) {

@@ -24,7 +24,7 @@ use crate::batch::{
 };
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::Table;
-use crate::buffer::Part;
+use crate::buffer::{Part, Prepared};
 use crate::position::{Checkpoint, Position, ServerId};
 
 /// When a batch is full.
@@ -65,11 +65,11 @@ pub trait Store {
         behind: &Checkpoint,
     ) -> Result<(), Self::Error>;
 
-    /// How many parts a prepared transaction has; `None` if there is none of this name.
-    fn prepared(&mut self, name: &[u8]) -> Result<Option<u32>, Self::Error>;
+    /// The prepared transaction of this name; `None` if there is none.
+    fn prepared(&mut self, name: &[u8]) -> Result<Option<Prepared>, Self::Error>;
 
     /// A part of it.
-    fn prepared_part(&mut self, name: &[u8], part: u32) -> Result<Part, Self::Error>;
+    fn prepared_part(&mut self, prepared: &Prepared, part: u32) -> Result<Part, Self::Error>;
 
     /// It ends with the next [`Store::commit`] or [`Store::prepare`].
     fn end(&mut self, name: &[u8], committed: bool);
@@ -231,10 +231,10 @@ impl Stager {
         begins: &Checkpoint,
         store: &mut S,
     ) -> Result<bool, S::Error> {
-        let Some(parts) = store.prepared(name)? else { return Ok(false) };
+        let Some(prepared) = store.prepared(name)? else { return Ok(false) };
         self.begin(begin, begins, store)?;
-        for part in 0..parts {
-            let part = store.prepared_part(name, part)?;
+        for part in 0..prepared.parts {
+            let part = store.prepared_part(&prepared, part)?;
             let (_, batch, tables) = reopen(&part, store)?;
             let mut event = None;
             batch.replay(

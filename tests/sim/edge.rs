@@ -8,7 +8,7 @@ use rivulet::agent::pump::{self, Pump, Shared, parcel};
 use rivulet::agent::stager::{Full, Stager, Store};
 use rivulet::batch::{self, BatchError, Begin, Commit, Meta, Sealed};
 use rivulet::binlog::rows::{Cell, Operation};
-use rivulet::buffer::{Buffer, BufferError, Durability, Ended, Opening, Part, Settings};
+use rivulet::buffer::{Buffer, BufferError, Durability, Ended, Opening, Part, Prepared, Settings};
 use rivulet::mqtt::ClientSettings;
 use rivulet::position::{Checkpoint, Sequence};
 use rivulet::uplink;
@@ -127,14 +127,12 @@ impl Store for Staging<'_> {
         Ok(self.0.lock().buffer.prepare(name, last.as_ref(), begins, behind, &ended)?)
     }
 
-    fn prepared(&mut self, name: &[u8]) -> Result<Option<u32>, Unstaged> {
-        Ok(self.0.lock().buffer.prepared(name)?.map(|prepared| prepared.parts))
+    fn prepared(&mut self, name: &[u8]) -> Result<Option<Prepared>, Unstaged> {
+        Ok(self.0.lock().buffer.prepared(name)?)
     }
 
-    fn prepared_part(&mut self, name: &[u8], part: u32) -> Result<Part, Unstaged> {
-        let mut inner = self.0.lock();
-        let prepared = inner.buffer.prepared(name)?.expect("it was there a moment ago");
-        Ok(inner.buffer.prepared_part(&prepared, part)?)
+    fn prepared_part(&mut self, prepared: &Prepared, part: u32) -> Result<Part, Unstaged> {
+        Ok(self.0.lock().buffer.prepared_part(prepared, part)?)
     }
 
     fn end(&mut self, name: &[u8], committed: bool) {
