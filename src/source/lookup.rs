@@ -12,7 +12,7 @@ use crate::binlog::decoder::Decoder;
 use crate::binlog::event::Event;
 use crate::binlog::format::Flavor;
 use crate::binlog::frame::Part;
-use crate::binlog::header::Header;
+use crate::binlog::header::{EventKind, Header};
 use crate::binlog::reader::Reader;
 use crate::binlog::table_map::collation_id;
 use crate::mysql::channel::Stopper;
@@ -23,17 +23,6 @@ use crate::position::ServerId;
 
 /// A server that sends nothing for so long while its log is read ahead is not there any more.
 const SILENCE: Duration = Duration::from_secs(30);
-/// QUERY_EVENT.
-const QUERY: u8 = 2;
-/// ROTATE_EVENT.
-const ROTATE: u8 = 4;
-/// FORMAT_DESCRIPTION_EVENT.
-const FORMAT_DESCRIPTION: u8 = 15;
-/// GTID_EVENT of MariaDB.
-const MARIA_GTID: u8 = 162;
-/// QUERY_COMPRESSED_EVENT of MariaDB.
-const QUERY_COMPRESSED: u8 = 165;
-
 /// Why columns were not found.
 #[derive(Debug)]
 pub(super) enum LookupError {
@@ -240,7 +229,11 @@ fn read_ahead(connection: Connection, here: &Track, ahead: &mut Ahead) -> Result
         }
         let bytes = stream.event();
         let kind = bytes.get(4).copied().unwrap_or_default();
-        if matches!(kind, QUERY | QUERY_COMPRESSED | ROTATE | FORMAT_DESCRIPTION | MARIA_GTID) {
+        let concerns = match EventKind::from(kind) {
+            EventKind::Query | EventKind::QueryCompressed | EventKind::MariaGtid => true,
+            kind => matches!(kind, EventKind::Rotate | EventKind::FormatDescription),
+        };
+        if concerns {
             let (header, event) = decoder.decode_in(bytes, &mut room).map_err(|error| {
                 LookupError::Unprovable(format!("the log ahead cannot be read: {error}"))
             })?;

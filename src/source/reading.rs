@@ -326,7 +326,7 @@ impl Reading<'_> {
             Failure::Fatal(SourceError::Decode {
                 file: self.track.file.clone(),
                 offset: self.track.next,
-                kind: TABLE_MAP,
+                kind: EventKind::TableMap.code(),
                 table: format!(
                     "{}.{}",
                     String::from_utf8_lossy(map.schema),
@@ -442,6 +442,3 @@ fn endpoint(settings: &Settings) -> Option<&Endpoint> {
         Origin::Files { names, .. } => names.as_ref(),
     }
 }
-
-/// TABLE_MAP_EVENT.
-const TABLE_MAP: u8 = 19;

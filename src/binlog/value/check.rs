@@ -1,10 +1,11 @@
 //! What holds for any bytes of a value: the properties that tests and fuzzers share.
 
 use super::{Charset, Json, decode, json_diff, render_text};
+use crate::binlog::compressed::RATIO_MAX;
 use crate::binlog::table::{Column, Kind, Meaning};
 
 /// All that can stand in a column's type.
-const KINDS: [Kind; 34] = [
+pub(super) const KINDS: [Kind; 34] = [
     Kind::OldDecimal,
     Kind::Tiny,
     Kind::Short,
@@ -41,7 +42,8 @@ const KINDS: [Kind; 34] = [
     Kind::Geometry,
 ];
 
-const MEANINGS: [Meaning; 7] = [
+/// All that a column can mean.
+pub(super) const MEANINGS: [Meaning; 7] = [
     Meaning::Plain,
     Meaning::Json,
     Meaning::Uuid,
@@ -57,7 +59,7 @@ const TEXT_MAX: usize = 8;
 /// BINARY(1023), the longest that a log can name, is filled up with zeros and shown as digits.
 const TEXT_FREE: usize = 2 * 1023 + 64;
 /// DEFLATE's best, and each byte shown as two digits.
-const TEXT_COMPRESSED_MAX: usize = 2 * 1032;
+const TEXT_COMPRESSED_MAX: usize = 2 * RATIO_MAX;
 
 /// One value of any type: it is read or refused, twice alike, and its text is bounded.
 ///

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use miniz_oxide::inflate::decompress_slice_iter_to_slice;
 
 use super::{Value, big_endian, read_text};
+use crate::binlog::compressed::RATIO_MAX;
 use crate::binlog::table::Column;
 
 /// Reads one value of a compressed column.
@@ -39,9 +40,6 @@ fn inflate(stream: &[u8], length: usize, wrapped: bool) -> Result<Vec<u8>, &'sta
         Err(_) => Err("COMPRESSED: a damaged stream, or more bytes than said"),
     }
 }
-
-/// A match of 258 bytes takes at least two bits.
-const RATIO_MAX: usize = 1032;
 
 #[cfg(test)]
 mod tests {
