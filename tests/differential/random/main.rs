@@ -105,10 +105,7 @@ fn run(server: &Server, seed: u64, values: u64) -> u64 {
         let readers: Vec<_> = ways
             .into_iter()
             .zip(inlets)
-            .map(|(way, inlet)| {
-                let settings = reader::settings(way, server);
-                (way, scope.spawn(move || reader::run(way, settings, inlet)))
-            })
+            .map(|(way, inlet)| (way, scope.spawn(move || reader::run(way, server, inlet))))
             .collect();
         let done = Writer::new(server, seed, &outlets).run(values);
         drop(outlets);

@@ -66,7 +66,7 @@ struct Reader {
 }
 
 /// How this server's log is reached.
-pub fn settings(way: Way, server: &Server) -> Settings {
+fn settings(way: Way, server: &Server) -> Settings {
     let origin = match way {
         Way::File => {
             let path = server.data().join("binlog.index");
@@ -95,8 +95,16 @@ pub fn settings(way: Way, server: &Server) -> Settings {
     }
 }
 
+/// What the server does, as it says itself.
+fn of_the_server(server: &Server) -> String {
+    let mut session = server.session();
+    ["show full processlist", "show binary logs"]
+        .map(|statement| format!("{statement}: {:?}", session.run(statement)))
+        .join("\n    ")
+}
+
 /// Reads until the last snapshot.
-pub fn run(way: Way, settings: Settings, inlet: Inlet) -> Report {
+pub fn run(way: Way, server: &Server, inlet: Inlet) -> Report {
     let progress = Arc::clone(&inlet.progress);
     let mut reader = Reader {
         inlet,
@@ -108,7 +116,7 @@ pub fn run(way: Way, settings: Settings, inlet: Inlet) -> Report {
         finished: false,
         way,
     };
-    if let Err(mut what) = reader.read(settings) {
+    if let Err(mut what) = reader.read(server) {
         for statement in reader.inlet.next_statements() {
             what += &format!("\n    before: {}", beginning(&statement));
         }
@@ -119,7 +127,8 @@ pub fn run(way: Way, settings: Settings, inlet: Inlet) -> Report {
 }
 
 impl Reader {
-    fn read(&mut self, settings: Settings) -> Result<(), String> {
+    fn read(&mut self, server: &Server) -> Result<(), String> {
+        let settings = settings(self.way, server);
         let mut source =
             Source::open(settings, None, Stopper::default()).map_err(|error| error.to_string())?;
         let mut heard = Instant::now();
@@ -127,7 +136,11 @@ impl Reader {
             let step = source.next(Instant::now() + Duration::from_secs(1));
             match step.map_err(|error| error.to_string())? {
                 None | Some(Step::Heartbeat) if heard.elapsed() > SILENCE => {
-                    return Err("nothing new for two minutes".to_owned());
+                    let (status, at) = (source.status(), source.checkpoint());
+                    return Err(format!(
+                        "nothing new for two minutes: {status:?}\n    behind {at:?}\n    {}",
+                        of_the_server(server)
+                    ));
                 }
                 None | Some(Step::Heartbeat) => {
                     if self.inlet.progress.given_up.load(Ordering::Acquire) {
