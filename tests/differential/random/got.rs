@@ -146,8 +146,9 @@ fn same_text(texts: &[String], text: &str) -> bool {
 /// not even the server can read it and write it again.
 fn same_bytes(texts: &[String], bytes: &[u8], why: Why, named: bool) -> bool {
     let raw = texts.get(1).unwrap_or(&texts[0]);
-    // MariaDB reads some bytes as the replacement character, and that as those bytes.
-    let replaced = texts[0].contains("EFBFBD");
+    // MariaDB reads some bytes as the replacement character, and that as those bytes; and takes halves of
+    // surrogate pairs for characters, which they are not in UTF-8.
+    let replaced = texts[0].contains("EFBFBD") || String::from_utf8(unhex(&texts[0])).is_err();
     let lossy = replaced || texts.get(2).is_some_and(|back| back != raw);
     let fine = match why {
         Why::Binary => false,
