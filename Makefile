@@ -15,7 +15,7 @@ SEEDS ?= 1000
 RUNS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim differential fuzz agent collector bench size
+.PHONY: help run test check sim network differential fuzz agent collector bench size
 
 help: ## lists what can be done
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -37,6 +37,11 @@ fuzz: ## fuzzes all that reads bytes from outside: RUNS=10000000 executions in t
 differential: ## random tables and values on each server, from file and stream, against SELECT (VALUES=1000000, SEED=n, SERVERS="…")
 	SERVERS="$(SERVERS)" tests/servers.sh fetch all
 	SERVERS="$(SERVERS)" VALUES=$(VALUES) SEED=$(SEED) $(CARGO) test --features collector --test random -- --nocapture
+
+network: ## agent and collector over a link that is slow, lossy, cut or half blocked; needs root (SCENES="latency outage", OUTAGE_S=600)
+	$(CARGO) build --release --quiet --manifest-path tests/network/relay/Cargo.toml --target-dir target/network
+	$(CARGO) build --release --quiet --features collector --bins --example network
+	target/release/examples/network
 
 check: ## formatting, lints and documentation, warnings as errors; instructions and memory of decoding
 	$(CARGO) fmt --check

@@ -13,6 +13,8 @@ pub const AGENT: &str = "edge-1";
 /// Both ends with their keys and configurations. Dropping it ends both and removes everything.
 pub struct Pipeline {
     folder: tempfile::TempDir,
+    /// The network namespaces of agent and collector.
+    namespaces: Option<[String; 2]>,
     agent: Option<Process>,
     collector: Option<Process>,
 }
@@ -40,10 +42,32 @@ impl Pipeline {
         pipeline
     }
 
+    /// Agent and collector each in a network namespace; the collector listens on `address`, and `more` are
+    /// further lines of the agent's `[uplink]`.
+    pub fn between(server: &Server, namespaces: [&str; 2], address: &str, more: &str) -> Self {
+        let mut pipeline = Self::empty();
+        pipeline.namespaces = Some(namespaces.map(str::to_owned));
+        let (user, _) = server.replica_user();
+        let source = format!(
+            "socket = {:?}\nuser = \"{user}\"\npassword_file = {:?}\n",
+            server.socket(),
+            pipeline.password(server)
+        );
+        let agent = pipeline.agent_config(&source, &format!("{address}:14567"), "512MiB") + more;
+        fs::write(pipeline.path("agent.toml"), agent).expect("a writable folder");
+        let collector = pipeline.collector_config(&format!("{address}:14567"));
+        fs::write(pipeline.path("collector.toml"), collector).expect("a writable folder");
+        pipeline
+    }
+
     fn empty() -> Self {
         let folder = tempfile::Builder::new().prefix("rivulet-exam-").tempdir();
-        let pipeline =
-            Self { folder: folder.expect("a temporary folder"), agent: None, collector: None };
+        let pipeline = Self {
+            folder: folder.expect("a temporary folder"),
+            namespaces: None,
+            agent: None,
+            collector: None,
+        };
         for private in ["agent", "collector", "changes"] {
             let path = pipeline.path(private);
             fs::create_dir(&path).expect("a new folder");
@@ -54,10 +78,10 @@ impl Pipeline {
     }
 
     fn configure(&self, source: &str, buffer_bytes_max: &str) {
-        let port = free_port();
-        let agent = self.agent_config(source, port, buffer_bytes_max);
+        let address = format!("127.0.0.1:{}", free_port());
+        let agent = self.agent_config(source, &address, buffer_bytes_max);
         fs::write(self.path("agent.toml"), agent).expect("a writable folder");
-        let collector = self.collector_config(port);
+        let collector = self.collector_config(&address);
         fs::write(self.path("collector.toml"), collector).expect("a writable folder");
     }
 
@@ -80,10 +104,8 @@ impl Pipeline {
     }
 
     fn live_source(&self, server: &Server) -> String {
-        let (user, password) = server.replica_user();
-        let secret = self.path("password");
-        fs::write(&secret, password).expect("a writable folder");
-        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        let (user, _) = server.replica_user();
+        let secret = self.password(server);
         let port = server.port;
         format!(
             "host = \"127.0.0.1\"\n\
@@ -93,7 +115,15 @@ impl Pipeline {
         )
     }
 
-    fn agent_config(&self, source: &str, port: u16, buffer_bytes_max: &str) -> String {
+    /// The file with the replica's password.
+    fn password(&self, server: &Server) -> PathBuf {
+        let secret = self.path("password");
+        fs::write(&secret, server.replica_user().1).expect("a writable folder");
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        secret
+    }
+
+    fn agent_config(&self, source: &str, address: &str, buffer_bytes_max: &str) -> String {
         let pki = self.path("pki");
         format!(
             "agent = \"{AGENT}\"\n\
@@ -103,7 +133,7 @@ impl Pipeline {
              [buffer]\n\
              bytes_max = \"{buffer_bytes_max}\"\n\
              [uplink]\n\
-             endpoint = \"quic://127.0.0.1:{port}\"\n\
+             endpoint = \"quic://{address}\"\n\
              server_name = \"localhost\"\n\
              ca = {ca:?}\n\
              certificate = {certificate:?}\n\
@@ -115,12 +145,12 @@ impl Pipeline {
         )
     }
 
-    fn collector_config(&self, port: u16) -> String {
+    fn collector_config(&self, address: &str) -> String {
         let pki = self.path("pki");
         format!(
             "data_dir = {data:?}\n\
              [listen]\n\
-             quic = \"127.0.0.1:{port}\"\n\
+             quic = \"{address}\"\n\
              ca = {ca:?}\n\
              certificate = {certificate:?}\n\
              key = {key:?}\n\
@@ -139,13 +169,21 @@ impl Pipeline {
     pub fn start_agent(&mut self) {
         let config = self.path("agent.toml");
         let arguments = ["agent", "--config", config.to_str().expect("a UTF-8 path")];
-        self.agent = Some(Process::start(RIVULET, &arguments, &self.path("agent.log")));
+        let log = self.path("agent.log");
+        self.agent = Some(Process::start_within(&self.within(0), RIVULET, &arguments, &log));
     }
 
     pub fn start_collector(&mut self) {
         let config = self.path("collector.toml");
         let arguments = ["serve", "--config", config.to_str().expect("a UTF-8 path")];
-        self.collector = Some(Process::start(COLLECTOR, &arguments, &self.path("collector.log")));
+        let log = self.path("collector.log");
+        self.collector = Some(Process::start_within(&self.within(1), COLLECTOR, &arguments, &log));
+    }
+
+    /// What runs the agent (0) or the collector (1).
+    fn within(&self, end: usize) -> Vec<&str> {
+        let Some(namespaces) = &self.namespaces else { return Vec::new() };
+        vec!["ip", "netns", "exec", &namespaces[end]]
     }
 
     /// Panics if it was not started.

@@ -43,9 +43,27 @@ pub struct Process {
 impl Process {
     /// Starts it; what it says is appended to `log`.
     pub fn start(name: &'static str, arguments: &[&str], log: &Path) -> Self {
+        Self::start_within(&[], name, arguments, log)
+    }
+
+    /// The same, run by another program that becomes it, as `ip netns exec` does.
+    pub fn start_within(
+        runner: &[&str],
+        name: &'static str,
+        arguments: &[&str],
+        log: &Path,
+    ) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("a writable log");
         let errors = file.try_clone().expect("a second handle of an open file");
-        let child = Command::new(program(name))
+        let mut command = match runner {
+            [] => Command::new(program(name)),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program(name));
+                command
+            }
+        };
+        let child = command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(file)

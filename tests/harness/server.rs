@@ -137,6 +137,15 @@ impl Server {
         self.folder.path().join("data")
     }
 
+    /// Its unix socket.
+    pub fn socket(&self) -> PathBuf {
+        let root = std::env::var_os("SERVERS_ROOT").map(PathBuf::from);
+        let root =
+            root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers"));
+        let socket = fs::read_to_string(root.join("run").join(&self.name).join("sock"));
+        PathBuf::from(socket.expect("a running server has a socket").trim())
+    }
+
     /// A folder that the server may write files into, gone with the server.
     pub fn folder(&self) -> &Path {
         self.folder.path()
