@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{self, Section};
-use super::value::{choice, duration, file_stem, integer, listen, name, path, size};
+use super::value::{choice, duration, file_stem, integer, listen, listen_or_off, name, path, size};
 use super::{Log, Problem};
 
 /// All that the collector is told.
@@ -30,6 +30,8 @@ pub struct Config {
 pub struct Listen {
     /// The UDP address for MQTT over QUIC.
     pub quic: SocketAddr,
+    /// The TCP address for MQTT over TLS, if it is wanted.
+    pub tls: Option<SocketAddr>,
     /// Who must have signed the agents' certificates (PEM).
     pub ca: PathBuf,
     /// The collector's certificate and what leads to its signer (PEM).
@@ -163,9 +165,10 @@ fn config(mut root: Section<'_>) -> Config {
 }
 
 fn listener(mut section: Section<'_>) -> Listen {
-    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 14567));
+    let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let listen = Listen {
-        quic: section.optional("quic", listen, any),
+        quic: section.optional("quic", listen, any(14567)),
+        tls: section.optional("tls", listen_or_off, Some(any(8883))),
         ca: section.required("ca", path),
         certificate: section.required("certificate", path),
         key: section.required("key", path),
@@ -283,6 +286,7 @@ mod tests {
     fn every_problem_is_told_at_once_with_its_line() {
         let text = r#"[listen]
 quic = "14567"
+tls = "no"
 connections_max = 0
 
 [[sink]]
@@ -307,12 +311,13 @@ directory = "/tmp"
                 "line 1: `listen.certificate` is missing",
                 "line 1: `listen.key` is missing",
                 r#"line 2: `listen.quic` is "14567", must be an address such as "[::]:14567" or "0.0.0.0:14567""#,
-                "line 3: `listen.connections_max` is 0, must be from 1 to 100000",
-                r#"line 8: `sink.directory` is a setting of `kind = "file"`"#,
-                "line 10: `sink.directory` is missing",
-                r#"line 11: `sink.name` is "a", which another sink has already"#,
-                r#"line 13: `sink.decimal` is "exact", must be "precise", "string" or "double""#,
-                r#"line 17: `sink.kind` is "kafka", must be "stdout" or "file""#,
+                r#"line 3: `listen.tls` is "no", must be "off" or an address such as "[::]:8883" or "0.0.0.0:8883""#,
+                "line 4: `listen.connections_max` is 0, must be from 1 to 100000",
+                r#"line 9: `sink.directory` is a setting of `kind = "file"`"#,
+                "line 11: `sink.directory` is missing",
+                r#"line 12: `sink.name` is "a", which another sink has already"#,
+                r#"line 14: `sink.decimal` is "exact", must be "precise", "string" or "double""#,
+                r#"line 18: `sink.kind` is "kafka", must be "stdout" or "file""#,
             ]
         );
     }
@@ -349,7 +354,8 @@ directory = "/tmp"
 
     #[test]
     fn the_sample_names_every_key() {
-        let keys = ["data_dir", "tenant", "quic", "ca", "certificate", "key", "connections_max"];
+        let keys =
+            ["data_dir", "tenant", "quic", "tls", "ca", "certificate", "key", "connections_max"];
         let more = ["packet_bytes_max", "idle_timeout", "path", "bytes_max", "age_max", "name"];
         let rest =
             ["kind", "directory", "file_bytes_max", "format", "decimal", "zero_date", "level"];

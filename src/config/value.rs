@@ -167,6 +167,19 @@ pub(super) fn listen(value: &DeValue<'_>) -> Result<SocketAddr, String> {
     })
 }
 
+/// An address to listen on, or `"off"`.
+pub(super) fn listen_or_off(value: &DeValue<'_>) -> Result<Option<SocketAddr>, String> {
+    if value.as_str() == Some("off") {
+        return Ok(None);
+    }
+    value.as_str().and_then(|text| text.parse().ok()).map(Some).ok_or_else(|| {
+        format!(
+            r#"is {}, must be "off" or an address such as "[::]:8883" or "0.0.0.0:8883""#,
+            shown(value)
+        )
+    })
+}
+
 /// The known key that `key` most likely was meant to be.
 pub(super) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
     if key.len() > 64 {

@@ -58,7 +58,7 @@ impl Programs {
         let at = self.folder.display();
         let config = self.folder.join("collector.toml");
         let text = format!(
-            "data_dir = \"{at}/data\"\n[listen]\nquic = \"127.0.0.1:{port}\"\nca = \"{at}/pki/ca.pem\"\n\
+            "data_dir = \"{at}/data\"\n[listen]\nquic = \"127.0.0.1:{port}\"\ntls = \"off\"\nca = \"{at}/pki/ca.pem\"\n\
              certificate = \"{at}/pki/collector.pem\"\nkey = \"{at}/pki/collector.key\"\n\
              [[sink]]\nname = \"changes\"\nkind = \"file\"\ndirectory = \"{at}/out\"\n\
              file_bytes_max = \"64GiB\"\n"

@@ -151,6 +151,7 @@ impl Pipeline {
             "data_dir = {data:?}\n\
              [listen]\n\
              quic = \"{address}\"\n\
+             tls = \"{address}\"\n\
              ca = {ca:?}\n\
              certificate = {certificate:?}\n\
              key = {key:?}\n\

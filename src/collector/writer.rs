@@ -1,0 +1,101 @@
+//! SHELL: the intake's thread: groups batches, logs them, then answers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use log::{error, warn};
+use smol::channel::Receiver;
+
+use crate::batch::Limits;
+
+use super::feed::Signals;
+use super::hall::{Hall, Job};
+use super::intake::{Inbound, Intake};
+use super::log::{Log, LogError, Retention, Settings};
+
+/// Opens the log at `path` for writing, as it stands.
+pub(super) fn open(path: &Path) -> Result<Intake, LogError> {
+    Intake::open(Log::open(path, Settings::default())?, Limits::default())
+}
+
+/// What the log's retention goes by.
+pub(super) struct Keep {
+    pub(super) path: PathBuf,
+    pub(super) passed: Vec<Arc<AtomicU64>>,
+    pub(super) bytes_max: u64,
+    pub(super) age_s_max: u64,
+}
+
+impl Keep {
+    fn retention(&self) -> Retention {
+        let passed = self.passed.iter().map(|passed| passed.load(Ordering::Relaxed)).min();
+        Retention {
+            passed: passed.unwrap_or(0),
+            bytes_max: self.bytes_max,
+            age_s_max: self.age_s_max,
+        }
+    }
+}
+
+/// Runs until `waiting` is closed.
+pub(super) fn run(
+    mut intake: Intake,
+    waiting: &Receiver<Job>,
+    hall: &Hall,
+    signals: &Signals,
+    keep: &Keep,
+) {
+    let mut pruned = Instant::now();
+    while let Some(jobs) = gather(waiting) {
+        // A message is shared, not copied.
+        let inbound: Vec<Inbound> = jobs.iter().map(|job| job.inbound.clone()).collect();
+        let taken = loop {
+            match intake.take(&inbound, Instant::now()) {
+                Ok(taken) => break taken,
+                Err(error) => {
+                    error!("nothing is taken in now: {error}; next try in {} s", RETRY.as_secs());
+                }
+            }
+            // What the disk has must be looked at anew; the log can be open only once.
+            drop(intake);
+            intake = loop {
+                if waiting.is_closed() {
+                    return;
+                }
+                std::thread::sleep(RETRY);
+                match open(&keep.path) {
+                    Ok(intake) => break intake,
+                    Err(error) => error!("the log cannot be opened: {error}"),
+                }
+            };
+        };
+        signals.bell.ring();
+        drop(inbound);
+        hall.answer(jobs, taken);
+        if pruned.elapsed() > PRUNE_EVERY {
+            pruned = Instant::now();
+            if let Err(error) = intake.log().prune(keep.retention()) {
+                warn!("the log cannot be pruned: {error}");
+            }
+        }
+    }
+}
+
+/// The next group of batches: what waits, and nothing is waited for behind the first. While one group
+/// is being synced the next one gathers by itself. `None` when the collector stops.
+fn gather(waiting: &Receiver<Job>) -> Option<Vec<Job>> {
+    let mut jobs = vec![waiting.recv_blocking().ok()?];
+    while jobs.len() < GROUP_MAX
+        && let Ok(job) = waiting.try_recv()
+    {
+        jobs.push(job);
+    }
+    Some(jobs)
+}
+
+/// One append takes at most this many batches.
+const GROUP_MAX: usize = 16;
+const RETRY: Duration = Duration::from_secs(1);
+const PRUNE_EVERY: Duration = Duration::from_secs(10);
