@@ -42,7 +42,7 @@ mod tests;
 pub use bytes::Bytes;
 pub use client::{Client, ClientEvent, ClientSettings, Limits, Login};
 pub use error::SessionError;
-pub use packet::{Filter, QoS, Will};
+pub use packet::{Begun, Filter, QoS, Will};
 pub use reason::Reason;
 pub use server::{ConnectRequest, Server, ServerEvent, ServerSettings};
 

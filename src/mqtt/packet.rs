@@ -136,6 +136,9 @@ impl Packet {
             (0xf0, _) => return Err(malformed("AUTH is not spoken here")),
             _ => return Err(malformed("no packet begins like this")),
         }
+        if first >> 4 == PUBLISH && !has_few_properties(first, body) {
+            return Err(malformed("its properties are too long"));
+        }
         // The codec's enums do not hold every reason, so these are taken from the bytes.
         let connack_reason = Reason(body.get(1).copied().unwrap_or(0));
         let suback_body = if first == 0x90 { body.to_vec() } else { Vec::new() };
@@ -204,11 +207,24 @@ impl Packet {
 pub(super) struct Inbox {
     bytes: BytesMut,
     packet_bytes_max: usize,
+    /// Packets that were taken off.
+    taken: u64,
+}
+
+/// A packet that is arriving.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Begun {
+    /// Which, counted from the connection's first.
+    pub number: u64,
+    /// Its whole length in bytes.
+    pub bytes: usize,
+    /// What of it is here.
+    pub arrived: usize,
 }
 
 impl Inbox {
     pub(super) fn new(packet_bytes_max: u32) -> Self {
-        Self { bytes: BytesMut::new(), packet_bytes_max: packet_bytes_max as usize }
+        Self { bytes: BytesMut::new(), packet_bytes_max: packet_bytes_max as usize, taken: 0 }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -223,20 +239,46 @@ impl Inbox {
         self.bytes = BytesMut::new();
     }
 
+    /// The packet that is arriving, once its length is here; `None` if that is no length.
+    pub(super) fn begun(&self) -> Option<Begun> {
+        let (header_len, body_len) = outline(&self.bytes).ok()??;
+        let (number, arrived) = (self.taken + 1, self.bytes.len());
+        Some(Begun { number, bytes: header_len + body_len, arrived })
+    }
+
     /// Takes the first whole packet off the front, if there is one.
     pub(super) fn take(&mut self) -> Result<Option<Packet>, SessionError> {
         let Some((header_len, body_len)) = outline(&self.bytes)? else { return Ok(None) };
         let frame_len = header_len + body_len;
-        if frame_len > self.packet_bytes_max {
-            let bytes_max = self.packet_bytes_max;
+        let is_message = self.bytes.first().is_some_and(|first| first >> 4 == PUBLISH);
+        let own_max = if is_message { usize::MAX } else { CONTROL_BYTES_MAX };
+        let bytes_max = self.packet_bytes_max.min(own_max);
+        if frame_len > bytes_max {
             return Err(SessionError::TooLarge { bytes: frame_len, bytes_max });
         }
         if self.bytes.len() < frame_len {
             return Ok(None);
         }
-        let packet = Packet::decode(self.bytes.split_to(frame_len), header_len)?;
-        Ok(Some(packet))
+        let frame = self.bytes.split_to(frame_len);
+        self.taken += 1;
+        if self.bytes.is_empty() {
+            // What the largest packet needed is not kept for the next one.
+            self.bytes = BytesMut::new();
+        }
+        Packet::decode(frame, header_len).map(Some)
     }
+}
+
+/// Whether a PUBLISH's properties are within their limit: in memory each is far longer than its bytes. What
+/// ends too early is left to the codec (section 3.3.2).
+fn has_few_properties(first: u8, body: &[u8]) -> bool {
+    let Some((topic_len, rest)) = body.split_first_chunk() else { return true };
+    let id_len = if first & 0b110 == 0 { 0 } else { 2 };
+    let behind = rest.get(usize::from(u16::from_be_bytes(*topic_len)) + id_len..);
+    let Some([low, high, ..]) = behind else { return true };
+    // A length of one byte, or of two; longer ones are beyond the limit.
+    let long = usize::from(high & 0x7f) << 7 | usize::from(low & 0x7f);
+    low & 0x80 == 0 || high & 0x80 == 0 && long <= PROPERTIES_BYTES_MAX
 }
 
 /// The lengths of the first packet's header and body, once they have arrived (section 2.1.4).
@@ -401,6 +443,12 @@ fn encode(packet: &codec::Packet) -> Bytes {
 }
 
 const LENGTH_BYTES_MAX: usize = 4;
+/// The type of the packets that carry messages; the others have no business being long.
+const PUBLISH: u8 = 3;
+/// The longest packet but a PUBLISH, in bytes: a CONNECT with a last will needs the most.
+const CONTROL_BYTES_MAX: usize = 64 << 10;
+/// The longest properties of a PUBLISH, in bytes; ours have none, and brokers add a few.
+const PROPERTIES_BYTES_MAX: usize = 8 << 10;
 /// The longest packet of the standard: a length of four bytes, 268,435,455, less our header.
 const PACKET_BYTES_MAX: u32 = 268_435_455;
 
@@ -433,6 +481,38 @@ mod tests {
         inbox.push(&[0x30, 0xe6, 0x07]);
         let error = inbox.take().unwrap_err();
         assert_eq!(error, SessionError::TooLarge { bytes: 1001, bytes_max: 1000 });
+    }
+
+    #[test]
+    fn only_messages_may_be_long() {
+        let mut inbox = Inbox::new(1 << 20);
+        inbox.push(&[0x82, 0x80, 0x80, 0x20]);
+        let error = inbox.take().unwrap_err();
+        assert_eq!(error, SessionError::TooLarge { bytes: (512 << 10) + 4, bytes_max: 64 << 10 });
+        // A SUBSCRIBE of many filters, or a PUBLISH of many properties, is far longer in memory.
+        let property = [38, 0, 0, 0, 0];
+        let publish = |count: usize| {
+            let properties = property.repeat(count);
+            let len = [properties.len() as u8 | 0x80, (properties.len() >> 7) as u8];
+            let body = [&[0, 1, b't'], &len[..], &properties].concat();
+            let head = [0x30, body.len() as u8 | 0x80, (body.len() >> 7) as u8];
+            [&head[..], &body].concat()
+        };
+        assert!(matches!(take(&publish(1600)), Ok(Some(Packet::Publish { .. }))));
+        let error = take(&publish(1700)).unwrap_err();
+        assert!(error.to_string().contains("properties are too long"), "{error}");
+    }
+
+    #[test]
+    fn what_is_arriving_is_known_from_its_first_bytes() {
+        let mut inbox = Inbox::new(1 << 20);
+        assert_eq!(inbox.begun(), None);
+        inbox.push(&[0xc0, 0, 0x30, 0x80]);
+        assert_eq!(inbox.begun(), Some(Begun { number: 1, bytes: 2, arrived: 4 }));
+        inbox.take().unwrap().unwrap();
+        assert_eq!(inbox.begun(), None, "its length is not here yet");
+        inbox.push(&[0x01, 0]);
+        assert_eq!(inbox.begun(), Some(Begun { number: 2, bytes: 131, arrived: 4 }));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use rumqttc::v5::mqttbytes::v5 as codec;
 
 use super::inflight::{Inflight, WAITING_MAX};
-use super::packet::{self, Filter, Inbox, Packet, QoS, Will};
+use super::packet::{self, Begun, Filter, Inbox, Packet, QoS, Will};
 use super::{Input, Output, Reason, SessionError};
 
 /// What a server allows each client.
@@ -276,6 +276,18 @@ impl Server {
                 max.saturating_sub(self.outgoing.len())
             }
             _ => 0,
+        }
+    }
+
+    /// The packet that is arriving, once its length is known.
+    pub fn begun(&self) -> Option<Begun> {
+        self.inbox.begun()
+    }
+
+    /// We did not listen until now: the client's silence was not its own.
+    pub fn excuse(&mut self, now: Instant) {
+        if let State::Online { heard, .. } = &mut self.state {
+            *heard = now;
         }
     }
 
