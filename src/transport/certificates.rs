@@ -14,7 +14,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 #[cfg(feature = "collector")]
-use rustls::{ServerConfig, server::WebPkiClientVerifier};
+use rustls::{
+    ServerConfig,
+    server::{ServerSessionMemoryCache, WebPkiClientVerifier},
+};
 
 use super::TransportError;
 
@@ -69,7 +72,8 @@ impl ClientTls {
 #[cfg(feature = "collector")]
 #[derive(Clone, Debug)]
 pub struct ServerTls {
-    pub(super) config: Arc<ServerConfig>,
+    pub(super) quic: Arc<ServerConfig>,
+    pub(super) tcp: Arc<ServerConfig>,
 }
 
 #[cfg(feature = "collector")]
@@ -90,7 +94,13 @@ impl ServerTls {
             .with_single_cert(chain(identity.chain)?, key(identity.key)?)
             .map_err(|error| unusable(identity.chain, &error))?;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { config: Arc::new(config) })
+        // Kept here and given out once, never sealed into the ticket: early data cannot be played again.
+        config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        let tcp = Arc::new(config.clone());
+        config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        // All or nothing with QUIC (RFC 9001, section 4.6.1).
+        config.max_early_data_size = u32::MAX;
+        Ok(Self { quic: Arc::new(config), tcp })
     }
 }
 
@@ -144,6 +154,9 @@ fn unusable(path: &Path, what: &dyn std::fmt::Display) -> TransportError {
     TransportError::File { path: path.to_owned(), what: what.to_string() }
 }
 
+/// Sessions that can be resumed, 1 or 2 kB each; an agent has two.
+#[cfg(feature = "collector")]
+const SESSIONS_MAX: usize = 4096;
 /// The application protocol, exactly as the public brokers want it.
 const ALPN: &[u8] = b"mqtt";
 /// A whole bundle of public CAs has 250 kB.

@@ -28,6 +28,22 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The agent's name from its certificate; only a listener asks for it.
     pub name: Option<String>,
+    /// SHA-256 of that certificate.
+    pub fingerprint: Option<[u8; 32]>,
+}
+
+/// What a verified certificate says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Certified {
+    pub(super) name: String,
+    pub(super) fingerprint: [u8; 32],
+}
+
+impl Peer {
+    fn new(address: SocketAddr, certified: Option<Certified>) -> Self {
+        let (name, fingerprint) = certified.map(|it| (it.name, it.fingerprint)).unzip();
+        Self { address, name, fingerprint }
+    }
 }
 
 /// The receiving half.
@@ -83,19 +99,19 @@ impl Connection {
     pub(super) fn quic(
         connection: quinn::Connection,
         (send, receive): (quinn::SendStream, quinn::RecvStream),
-        name: Option<String>,
+        certified: Option<Certified>,
     ) -> Self {
         Self {
-            peer: Peer { address: connection.remote_address(), name },
+            peer: Peer::new(connection.remote_address(), certified),
             reader: Reader { from: Source::Quic(receive), heard: false },
             monitor: Monitor(Some(connection.clone())),
             writer: Writer { to: Sink::Quic(send, connection) },
         }
     }
 
-    pub(super) fn tls(address: SocketAddr, half: tls::Half, name: Option<String>) -> Self {
+    pub(super) fn tls(address: SocketAddr, half: tls::Half, certified: Option<Certified>) -> Self {
         Self {
-            peer: Peer { address, name },
+            peer: Peer::new(address, certified),
             reader: Reader { from: Source::Tls(half.clone()), heard: false },
             monitor: Monitor(None),
             writer: Writer { to: Sink::Tls(half) },

@@ -4,11 +4,15 @@
 //! check and the wait for the first stream happen in [`Incoming::establish`] under a deadline, so
 //! that a silent peer holds up nobody.
 //!
+//! An agent that was here before may send its first bytes with its first packet (0-RTT). A session can be
+//! resumed once, and only at the process that made it, so that nobody can play such a packet again.
+//!
 //! An agent that speaks to a listener which was restarted gets a stateless reset and knows at once:
 //! the keys for that are made from a secret that the caller keeps.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
@@ -17,6 +21,7 @@ use ring::hmac;
 use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::connection::Certified;
 use super::{Connection, QuicSettings, ServerTls, TransportError, is_agent_name, within};
 
 /// A bound QUIC endpoint that lets agents in.
@@ -25,11 +30,25 @@ pub struct Listener {
     endpoint: quinn::Endpoint,
     settings: QuicSettings,
     connections_max: usize,
+    knocking: Arc<AtomicUsize>,
 }
 
 /// Somebody who knocks: nothing about it is verified yet, not even its address.
 #[derive(Debug)]
-pub struct Incoming(quinn::Incoming);
+pub struct Incoming {
+    incoming: quinn::Incoming,
+    knock: Knock,
+}
+
+/// One among those who are not in yet.
+#[derive(Debug)]
+struct Knock(Arc<AtomicUsize>);
+
+impl Drop for Knock {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Listener {
     /// Binds the address. `secret` is random, kept over restarts and told to nobody.
@@ -51,6 +70,7 @@ impl Listener {
         let ids = hmac::sign(&secret, b"rivulet: connection ids");
         let ids = ids.as_ref().first_chunk().copied().expect("32 bytes are more than 8");
         let mut config = quinn::EndpointConfig::new(Arc::new(reset));
+        config.min_reset_interval(RESET_EVERY);
         config.cid_generator(move || {
             Box::new(HashedConnectionIdGenerator::from_key(u64::from_le_bytes(ids)))
         });
@@ -58,7 +78,7 @@ impl Listener {
         let runtime = Arc::new(quinn::SmolRuntime);
         let endpoint = quinn::Endpoint::new(config, server, socket, runtime)
             .map_err(|error| TransportError::Bind { address, what: error.to_string() })?;
-        Ok(Self { endpoint, settings, connections_max })
+        Ok(Self { endpoint, settings, connections_max, knocking: Arc::default() })
     }
 
     /// Where it listens, with the port that the system chose for 0.
@@ -69,19 +89,21 @@ impl Listener {
         self.endpoint.local_addr()
     }
 
-    /// Waits for the next who knocks; `None` when the listener is closed. When half the connections
-    /// are taken, an address must be proven first; when all are, newcomers are refused.
+    /// Waits for the next who knocks; `None` when the listener is closed. When many knock, an address
+    /// must be proven first; when all places are taken, newcomers are refused.
     pub async fn accept(&self) -> Option<Incoming> {
         loop {
             let incoming = self.endpoint.accept().await?;
-            let open = self.endpoint.open_connections();
-            if open >= self.connections_max {
+            let knocking = self.knocking.load(Ordering::Relaxed);
+            if self.endpoint.open_connections() >= self.connections_max {
                 incoming.refuse();
-            } else if open >= self.connections_max / 2 && incoming.may_retry() {
+            } else if knocking >= UNPROVEN_MAX.min(self.connections_max / 2) && incoming.may_retry()
+            {
                 // An error only says that it may not; `may_retry` has said that it may.
                 let _ = incoming.retry();
             } else {
-                return Some(Incoming(incoming));
+                self.knocking.fetch_add(1, Ordering::Relaxed);
+                return Some(Incoming { incoming, knock: Knock(self.knocking.clone()) });
             }
         }
     }
@@ -109,7 +131,7 @@ impl Listener {
 impl Incoming {
     /// Where it seems to come from.
     pub fn address(&self) -> SocketAddr {
-        self.0.remote_address()
+        self.incoming.remote_address()
     }
 
     /// Shakes hands, reads the agent's name from its certificate and waits for its stream; each step
@@ -119,37 +141,57 @@ impl Incoming {
     /// Why this is not an agent of ours.
     pub async fn establish(self, deadline: Duration) -> Result<Connection, TransportError> {
         let lost = |error: quinn::ConnectionError| TransportError::of_quic(&error, true);
-        let connecting = self.0.accept().map_err(lost)?;
-        let handshake = async { connecting.await.map_err(lost) };
-        let connection = within(deadline, "handshake", handshake).await?;
-        let Some(name) = agent_name(&connection) else {
+        let Self { incoming, knock: _knock } = self;
+        let connecting = incoming.accept().map_err(lost)?;
+        // A server's connection can always be had before the handshake is complete.
+        let Ok((connection, complete)) = connecting.into_0rtt() else {
+            unreachable!("quinn: this is not refused to a server")
+        };
+        // Whichever comes first; with 0-RTT that is the stream.
+        let stream = async { connection.accept_bi().await.map(Some).map_err(lost) };
+        let handshake = async {
+            complete.await;
+            connection.close_reason().map_or(Ok(None), |error| Err(lost(error)))
+        };
+        let early = within(deadline, "handshake", smol::future::or(handshake, stream)).await?;
+        let Some(certified) = identity(&connection) else {
             connection.close(NAMELESS.into(), b"the certificate does not name an agent");
             return Err(TransportError::Nameless);
         };
-        let stream = async { connection.accept_bi().await.map_err(lost) };
-        let streams = within(deadline, "handshake by a first stream", stream).await?;
-        Ok(Connection::quic(connection, streams, Some(name)))
+        let streams = match early {
+            Some(streams) => streams,
+            None => {
+                let stream = async { connection.accept_bi().await.map_err(lost) };
+                within(deadline, "handshake by a first stream", stream).await?
+            }
+        };
+        Ok(Connection::quic(connection, streams, Some(certified)))
     }
 }
 
-/// The name in the verified client certificate; also there when an old session was resumed.
-fn agent_name(connection: &quinn::Connection) -> Option<String> {
+/// Whom the verified client certificate names; also there when an old session was resumed.
+fn identity(connection: &quinn::Connection) -> Option<Certified> {
     let identity = connection.peer_identity()?;
-    certified_name(&identity.downcast::<Vec<CertificateDer<'static>>>().ok()?)
+    certified(&identity.downcast::<Vec<CertificateDer<'static>>>().ok()?)
 }
 
-/// The one agent's name in a verified chain.
-pub(super) fn certified_name(chain: &[CertificateDer<'_>]) -> Option<String> {
-    let certificate = webpki::EndEntityCert::try_from(chain.first()?).ok()?;
+/// The one agent whom a verified chain names.
+pub(super) fn certified(chain: &[CertificateDer<'_>]) -> Option<Certified> {
+    let bytes = chain.first()?;
+    let certificate = webpki::EndEntityCert::try_from(bytes).ok()?;
     let mut names = certificate.valid_dns_names();
     match (names.next(), names.next()) {
-        (Some(name), None) if is_agent_name(name) => Some(name.to_owned()),
+        (Some(name), None) if is_agent_name(name) => {
+            let print = ring::digest::digest(&ring::digest::SHA256, bytes);
+            let fingerprint = print.as_ref().try_into().ok()?;
+            Some(Certified { name: name.to_owned(), fingerprint })
+        }
         _ => None,
     }
 }
 
 fn server_config(tls: &ServerTls, settings: &QuicSettings) -> quinn::ServerConfig {
-    let crypto = QuicServerConfig::try_from(tls.config.clone())
+    let crypto = QuicServerConfig::try_from(tls.quic.clone())
         .expect("TLS 1.3 with ring has QUIC's initial cipher suite");
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(settings.transport(1)).max_incoming(INCOMING_MAX);
@@ -169,6 +211,11 @@ fn socket(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
 
 /// The bursts of many agents while this process is doing something else.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+/// Above so many who knock, an address must be proven: a forged one costs us no more than an answer.
+const UNPROVEN_MAX: usize = 64;
+/// How often a peer may be told that we do not know its connection: after a restart all of them ask at
+/// once. The answer is shorter than the question.
+const RESET_EVERY: Duration = Duration::from_micros(200);
 /// Knocks that wait for `accept`.
 const INCOMING_MAX: usize = 1024;
 /// The application's close code for a certificate without an agent's name.

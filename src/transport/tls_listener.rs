@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_io::Async;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::listener::certified_name;
+use super::listener::certified;
 use super::tls::{Half, Permit};
 use super::{Connection, ServerTls, TransportError, within};
 
@@ -55,7 +55,7 @@ impl TlsListener {
     ) -> Result<Self, TransportError> {
         let socket = Async::<TcpListener>::bind(address)
             .map_err(|error| TransportError::Bind { address, what: error.to_string() })?;
-        let config = Mutex::new(tls.config.clone());
+        let config = Mutex::new(tls.tcp.clone());
         Ok(Self { socket, config, open: Arc::default(), connections_max })
     }
 
@@ -101,7 +101,7 @@ impl TlsListener {
 
     /// Uses other certificates from the next connection on; those that stand are not touched.
     pub fn reload(&self, tls: &ServerTls) {
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = tls.config.clone();
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = tls.tcp.clone();
     }
 }
 
@@ -121,9 +121,9 @@ impl TlsIncoming {
         let tls = ServerConnection::new(self.config).map_err(lost)?;
         let half = Half::new(self.socket, tls.into(), Some(Box::new(self.place)));
         within(deadline, "TLS handshake", half.shake_hands()).await?;
-        let name = half.tls().peer_certificates().and_then(certified_name);
-        let name = name.ok_or(TransportError::Nameless)?;
-        Ok(Connection::tls(self.address, half, Some(name)))
+        let certified = half.tls().peer_certificates().and_then(certified);
+        let certified = certified.ok_or(TransportError::Nameless)?;
+        Ok(Connection::tls(self.address, half, Some(certified)))
     }
 }
 
