@@ -29,7 +29,11 @@ pub struct BadLine {
 
 impl fmt::Display for BadLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: neither an agent's name nor `sha256` with 64 hexadecimal digits", self.line)
+        write!(
+            f,
+            "line {}: neither an agent's name nor `sha256` with 64 hexadecimal digits",
+            self.line
+        )
     }
 }
 
@@ -83,7 +87,9 @@ impl Denied {
 /// no more entries than lines.
 pub fn check_denied(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    let Ok(denied) = Denied::parse(text, |name| !name.contains(char::is_whitespace)) else { return };
+    let Ok(denied) = Denied::parse(text, |name| !name.contains(char::is_whitespace)) else {
+        return;
+    };
     assert!(denied.len() <= text.lines().count());
     assert!(denied.names.iter().all(|name| text.contains(name) && denied.denies(name, &[0; 32])));
 }

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use crate::batch::{Ack, Channel, Topic};
 use crate::mqtt::{
-    Bytes, ConnectRequest, Filter, Input, Output, QoS, Reason, Server, ServerEvent, ServerSettings,
-    SessionError,
+    Begun, Bytes, ConnectRequest, Filter, Input, Output, QoS, Reason, Server, ServerEvent,
+    ServerSettings, SessionError,
 };
 
 /// What the connection's owner must do or know.
@@ -26,8 +26,12 @@ pub enum Wish {
     },
     /// The agent listens to acknowledgements now: tell it where we stand.
     WantsAck,
+    /// The agent wants to know what it said of itself last.
+    WantsStatus,
     /// What the agent says of itself, JSON.
     Status(Bytes),
+    /// It asked for something that it may not do, and was told so; for the log.
+    Refused(String),
     /// The conversation is over, with these words.
     Over(String),
 }
@@ -38,6 +42,10 @@ pub struct Desk {
     tenant: String,
     agent: String,
     will: Option<Bytes>,
+    /// Why nobody is let in now.
+    refusing: Option<Reason>,
+    /// Batches that are not answered yet.
+    unanswered: usize,
     out: VecDeque<Bytes>,
     wishes: VecDeque<Wish>,
 }
@@ -50,9 +58,16 @@ impl Desk {
             tenant: tenant.to_owned(),
             agent: agent.to_owned(),
             will: None,
+            refusing: None,
+            unanswered: 0,
             out: VecDeque::new(),
             wishes: VecDeque::new(),
         }
+    }
+
+    /// Whoever it is, it is not let in, for this reason.
+    pub fn refuse_all(&mut self, reason: Reason) {
+        self.refusing = Some(reason);
     }
 
     /// Takes in what happened outside. After an error: write what is left, then close.
@@ -64,6 +79,7 @@ impl Desk {
 
     /// The batch with this token is durable, or can never be taken.
     pub fn done(&mut self, token: u64, refused: bool, now: Instant) -> Result<(), SessionError> {
+        self.unanswered = self.unanswered.saturating_sub(1);
         if refused {
             self.server.reject(token, Reason::IMPLEMENTATION);
         } else {
@@ -78,6 +94,33 @@ impl Desk {
         let topic = Topic { tenant: &self.tenant, agent: &self.agent, channel: Channel::Ack };
         self.server.publish(&topic.to_string(), ack.encode(), true, QoS::AtMostOnce, now)?;
         self.drain(now)
+    }
+
+    /// Shows the agent its own status, as it was kept.
+    pub fn show_status(&mut self, status: Bytes, now: Instant) -> Result<(), SessionError> {
+        let topic = self.own(Channel::Status);
+        self.server.publish(&topic, status, true, QoS::AtMostOnce, now)?;
+        self.drain(now)
+    }
+
+    /// Nobody listened to it until now, so that its silence was not its own.
+    pub fn excuse(&mut self, now: Instant) {
+        self.server.excuse(now);
+    }
+
+    /// The packet that is arriving, once its length is known.
+    pub fn begun(&self) -> Option<Begun> {
+        self.server.begun()
+    }
+
+    /// How many batches wait for [`Desk::done`].
+    pub fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    /// Whether there is nothing to write and nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.out.is_empty() && self.wishes.is_empty()
     }
 
     /// Ends the conversation: write what is left, then close.
@@ -135,14 +178,29 @@ impl Desk {
     }
 
     fn connect(&mut self, request: ConnectRequest, now: Instant) -> Result<(), SessionError> {
-        if request.client_id != self.agent {
-            self.server.refuse(Reason::CLIENT_ID);
-            return Ok(());
-        }
         let status = self.own(Channel::Status);
-        match request.will {
-            Some(will) if will.topic != status => self.server.refuse(Reason::NOT_AUTHORIZED),
-            will => {
+        let shown = |text: &str| text.chars().take(SHOWN_CHARS_MAX).collect::<String>();
+        let refusal = match &request.will {
+            _ if request.client_id != self.agent => {
+                let what = format!("the client identifier {:?}", shown(&request.client_id));
+                Some((Reason::CLIENT_ID, what))
+            }
+            Some(will) if will.topic != status => {
+                let what = format!("a last will for {:?}", shown(&will.topic));
+                Some((Reason::NOT_AUTHORIZED, what))
+            }
+            Some(will) if will.payload.len() > STATUS_BYTES_MAX => {
+                let what = format!("a last will of {} bytes", will.payload.len());
+                Some((Reason::PACKET_TOO_LARGE, what))
+            }
+            _ => self.refusing.map(|reason| (reason, reason.to_string())),
+        };
+        match (refusal, request.will) {
+            (Some((reason, what)), _) => {
+                self.server.refuse(reason);
+                self.wishes.push_back(Wish::Refused(what));
+            }
+            (None, will) => {
                 self.will = will.map(|will| will.payload);
                 self.server.accept(false, now)?;
                 self.wishes.push_back(Wish::Entered);
@@ -155,7 +213,12 @@ impl Desk {
         let own = Topic::parse(topic).filter(|t| t.tenant == self.tenant && t.agent == self.agent);
         match own.map(|topic| topic.channel) {
             Some(Channel::Data) => {
+                self.unanswered += 1;
                 self.wishes.push_back(Wish::Batch { token, message: payload });
+            }
+            Some(Channel::Status) if payload.len() > STATUS_BYTES_MAX => {
+                self.server.reject(token, Reason::QUOTA);
+                self.refused(format!("a status of {} bytes", payload.len()));
             }
             Some(Channel::Status) => {
                 self.wishes.push_back(Wish::Status(payload));
@@ -164,20 +227,37 @@ impl Desk {
             Some(Channel::Reply) => self.server.acknowledge(token),
             Some(Channel::Ack | Channel::Command) | None => {
                 self.server.reject(token, Reason::NOT_AUTHORIZED);
+                let shown: String = topic.chars().take(SHOWN_CHARS_MAX).collect();
+                self.refused(format!("a message for {shown:?}"));
             }
+        }
+    }
+
+    /// So that a flood of refusals is no flood of words, one is enough until it is heard.
+    fn refused(&mut self, what: String) {
+        if !matches!(self.wishes.back(), Some(Wish::Refused(_))) {
+            self.wishes.push_back(Wish::Refused(what));
         }
     }
 
     fn subscribe(&mut self, filters: &[Filter], token: u64) {
         let (acks, commands) = (self.own(Channel::Ack), self.own(Channel::Command));
+        let status = self.own(Channel::Status);
+        let is_own = |filter: &Filter| [&acks, &commands, &status].contains(&&filter.path);
         let allowed = |filter: &Filter| {
-            let own = filter.path == acks || filter.path == commands;
-            if own { Ok(filter.qos) } else { Err(Reason::NOT_AUTHORIZED) }
+            if is_own(filter) { Ok(filter.qos) } else { Err(Reason::NOT_AUTHORIZED) }
         };
+        if let Some(foreign) = filters.iter().find(|filter| !is_own(filter)) {
+            let shown: String = foreign.path.chars().take(SHOWN_CHARS_MAX).collect();
+            self.refused(format!("a subscription to {shown:?}"));
+        }
         let results: Vec<_> = filters.iter().map(allowed).collect();
         self.server.grant(token, &results);
         if filters.iter().any(|filter| filter.path == acks) {
             self.wishes.push_back(Wish::WantsAck);
+        }
+        if filters.iter().any(|filter| filter.path == status) {
+            self.wishes.push_back(Wish::WantsStatus);
         }
     }
 
@@ -185,3 +265,8 @@ impl Desk {
         Topic { tenant: &self.tenant, agent: &self.agent, channel }.to_string()
     }
 }
+
+/// A status is a kilobyte of JSON; each agent's last one is kept.
+const STATUS_BYTES_MAX: usize = 16 << 10;
+/// What of a stranger's words is shown in the log.
+const SHOWN_CHARS_MAX: usize = 100;

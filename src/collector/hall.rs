@@ -1,30 +1,47 @@
-//! SHELL: what everybody who brings batches shares: who is connected, what each agent was told last,
-//! and the way to the intake.
+//! SHELL: what everybody who brings batches shares: who is connected, what each agent was told last, who
+//! is not let in, and the way to the intake.
 //!
 //! ```text
-//!   conversation (one per connection) ──hand_in──► intake thread ──► log
-//!                 ▲                                     │
-//!                 └────────────── Answer ◄──────────────┘
+//!   conversation (one per connection) ──hand_in──► line ──► intake thread (writer) ──► log
+//!                 ▲                                                 │
+//!                 └───────────────────── Answer ◄───────────────────┘
 //! ```
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use log::{error, warn};
-use smol::channel::{self, Receiver, Sender};
+use log::{error, info, warn};
+use serde::Deserialize;
+use smol::channel::Sender;
 
-use crate::batch::Ack;
-use crate::mqtt::{Reason, ServerSettings};
+use crate::batch::{Ack, Message};
+use crate::mqtt::{Bytes, Reason, ServerSettings};
+use crate::telemetry::logger::tame;
 
+use super::arrivals::Arrivals;
+use super::denied::Denied;
+use super::gossip::Gossip;
 use super::intake::{Inbound, Taken};
+use super::line::Line;
+use super::memory::{Held, Memory};
 
 /// A batch on its way from a connection to the intake.
 pub(super) struct Job {
     /// The batch.
     pub(super) inbound: Inbound,
+    held: Held,
     token: u64,
     answers: Sender<Answer>,
+}
+
+impl Job {
+    /// How large it says that it is, decompressed; 0 if it says nothing.
+    pub(super) fn plain_bytes(&self) -> u64 {
+        let message = Message::parse(&self.inbound.message);
+        message.map_or(0, |message| u64::from(message.meta.plain_len))
+    }
 }
 
 /// What the intake and other connections tell whoever brought a batch.
@@ -32,16 +49,47 @@ pub(super) enum Answer {
     /// The batch with this token is durable, or can never be taken.
     Done { token: u64, refused: bool },
     /// Where the collector stands with this agent.
-    Ack { agent: Arc<str>, ack: Ack },
+    Ack(Ack),
+    /// What this agent said of itself last, to itself.
+    Status(Bytes),
     /// The conversation is to be ended.
     Dismiss(Reason),
 }
 
-/// Who is connected, and what each agent was told last.
+/// Who is connected, and what is known of each agent.
 #[derive(Default)]
 struct Board {
-    agents: HashMap<String, (u64, Sender<Answer>)>,
+    agents: HashMap<String, Seat>,
     acks: HashMap<String, Ack>,
+    statuses: HashMap<String, (Bytes, State)>,
+    denied: Denied,
+    gossip: Gossip,
+}
+
+struct Seat {
+    number: u64,
+    fingerprint: [u8; 32],
+    answers: Sender<Answer>,
+}
+
+/// What of an agent's status is worth a line when it changes.
+#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default)]
+struct State {
+    healthy: bool,
+    reasons: Vec<String>,
+    stopped: Option<String>,
+}
+
+/// The limits of all connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Agents at the same time.
+    pub(super) agents_max: usize,
+    /// What one agent may have waiting in memory; a single packet may be larger.
+    pub(super) agent_bytes_max: usize,
+    /// As much for all of them.
+    pub(super) memory_bytes_max: usize,
 }
 
 /// What every connection needs; cheap to clone.
@@ -51,23 +99,37 @@ pub(super) struct Hall {
     pub(super) tenant: Arc<str>,
     /// What a session allows.
     pub(super) session: ServerSettings,
-    jobs: Sender<Job>,
+    /// The limits.
+    pub(super) limits: Limits,
+    /// The memory for all.
+    pub(super) memory: Memory,
+    /// Those who are not in yet.
+    pub(super) arrivals: Arrivals,
+    /// The batches that wait for the intake.
+    pub(super) line: Arc<Line>,
     board: Arc<Mutex<Board>>,
     numbers: Arc<AtomicU64>,
 }
 
 impl Hall {
-    /// A hall that knows what each agent was told, and the end of the way to the intake.
+    /// A hall that knows what each agent was told.
     pub(super) fn new(
         tenant: &str,
         session: ServerSettings,
+        limits: Limits,
         acks: Vec<(String, Ack)>,
-    ) -> (Self, Receiver<Job>) {
-        let (jobs, waiting) = channel::bounded(JOBS_MAX);
+    ) -> Self {
         let board = Board { acks: acks.into_iter().collect(), ..Board::default() };
-        let board = Arc::new(Mutex::new(board));
-        let (tenant, numbers) = (tenant.into(), Arc::default());
-        (Self { tenant, session, jobs, board, numbers }, waiting)
+        Self {
+            tenant: tenant.into(),
+            session,
+            limits,
+            memory: Memory::new(limits.memory_bytes_max),
+            arrivals: Arrivals::default(),
+            line: Arc::default(),
+            board: Arc::new(Mutex::new(board)),
+            numbers: Arc::default(),
+        }
     }
 
     /// A number for a connection.
@@ -75,15 +137,16 @@ impl Hall {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Hands a batch to the intake, waiting for room; its answer comes to `answers`, with this token.
-    /// `false` if the collector stops.
-    pub(super) async fn hand_in(
+    /// Hands a batch to the intake with the memory that it takes; its answer comes to `answers`, with
+    /// this token. `false` if the collector stops.
+    pub(super) fn hand_in(
         &self,
         inbound: Inbound,
+        held: Held,
         token: u64,
         answers: &Sender<Answer>,
     ) -> bool {
-        self.jobs.send(Job { inbound, token, answers: answers.clone() }).await.is_ok()
+        self.line.join(Job { inbound, held, token, answers: answers.clone() })
     }
 
     /// What an agent that has just subscribed is told.
@@ -92,51 +155,116 @@ impl Hall {
         ack.unwrap_or(Ack { version: 1, ..Ack::default() })
     }
 
-    /// The newest connection of an agent counts; an older one is told so.
-    pub(super) fn enter(&self, agent: &str, number: u64, answers: &Sender<Answer>) {
-        let entry = (number, answers.clone());
-        if let Some((_, older)) = self.board().agents.insert(agent.to_owned(), entry) {
-            let _ = older.try_send(Answer::Dismiss(Reason::TAKEN_OVER));
+    /// What an agent said of itself last.
+    pub(super) fn status(&self, agent: &str) -> Option<Bytes> {
+        self.board().statuses.get(agent).map(|(bytes, _)| bytes.clone())
+    }
+
+    /// Keeps what an agent says of itself, and says so in the log when it matters.
+    pub(super) fn note_status(&self, agent: &str, status: &Bytes) {
+        let state: State = serde_json::from_slice(status).unwrap_or_default();
+        // It outlives the packet that it came in.
+        let kept = Bytes::copy_from_slice(status);
+        let mut board = self.board();
+        let before = board.statuses.get(agent).map(|(_, state)| state);
+        if before != Some(&state) {
+            let why = [&state.reasons[..], state.stopped.as_slice()].concat().join("; ");
+            match (state.healthy, why.is_empty()) {
+                (true, _) => info!("agent {agent} says that it is well"),
+                (false, true) => info!("agent {agent} is offline, by its last word"),
+                (false, false) => warn!("agent {agent} says that it is not well: {}", tame(&why)),
+            }
         }
+        board.statuses.insert(agent.to_owned(), (kept, state));
+    }
+
+    /// Whether there is no place for this agent. One that is connected already takes its own.
+    pub(super) fn is_full_for(&self, agent: &str) -> bool {
+        let board = self.board();
+        board.agents.len() >= self.limits.agents_max && !board.agents.contains_key(agent)
+    }
+
+    /// Whether this certificate is on the deny list.
+    pub(super) fn denies(&self, agent: &str, fingerprint: &[u8; 32]) -> bool {
+        self.board().denied.denies(agent, fingerprint)
+    }
+
+    /// Another deny list: it counts from now on, also for those who are connected.
+    pub(super) fn deny(&self, denied: Denied) {
+        let mut board = self.board();
+        for (agent, seat) in &board.agents {
+            if denied.denies(agent, &seat.fingerprint) {
+                warn!("agent {agent} is sent away: its certificate is on the deny list");
+                let _ = seat.answers.try_send(Answer::Dismiss(Reason::NOT_AUTHORIZED));
+            }
+        }
+        board.denied = denied;
+    }
+
+    /// The newest connection of an agent counts; an older one is told so. `false` if it is denied, by now.
+    pub(super) fn enter(
+        &self,
+        agent: &str,
+        fingerprint: [u8; 32],
+        number: u64,
+        answers: &Sender<Answer>,
+    ) -> bool {
+        let mut board = self.board();
+        if board.denied.denies(agent, &fingerprint) {
+            return false;
+        }
+        let seat = Seat { number, fingerprint, answers: answers.clone() };
+        if let Some(older) = board.agents.insert(agent.to_owned(), seat) {
+            let _ = older.answers.try_send(Answer::Dismiss(Reason::TAKEN_OVER));
+        }
+        true
     }
 
     /// The connection of this number is gone.
     pub(super) fn leave(&self, agent: &str, number: u64) {
         let mut board = self.board();
-        if board.agents.get(agent).is_some_and(|(own, _)| *own == number) {
+        if board.agents.get(agent).is_some_and(|seat| seat.number == number) {
             board.agents.remove(agent);
         }
     }
 
     /// Tells everybody that the collector stops.
     pub(super) fn dismiss_all(&self) {
-        for (_, answers) in self.board().agents.values() {
-            let _ = answers.try_send(Answer::Dismiss(Reason::SHUTTING_DOWN));
+        for seat in self.board().agents.values() {
+            let _ = seat.answers.try_send(Answer::Dismiss(Reason::SHUTTING_DOWN));
         }
     }
 
-    /// Nothing more is handed in.
-    pub(super) fn close(&self) {
-        self.jobs.close();
+    /// Complains in the log about what `whom` did, unless there was too much of that lately.
+    pub(super) fn complain(&self, whom: &str, words: &str) {
+        let told = self.board().gossip.may_say(whom, Instant::now());
+        if let Some(more) = told {
+            warn!("{words}{more}");
+        }
     }
 
     /// Tells who brought a group of batches, and whose they were, what became of them.
     pub(super) fn answer(&self, group: Vec<Job>, taken: Taken) {
         for (job, refusal) in group.into_iter().zip(taken.refused) {
+            let Job { inbound, held, token, answers } = job;
             if let Some(refusal) = &refusal {
-                error!("agent {}: a message was refused: {refusal}", job.inbound.agent);
+                let agent = &inbound.agent;
+                let told = self.board().gossip.may_say(agent, Instant::now());
+                if let Some(more) = told {
+                    error!("agent {agent}: a batch was refused: {refusal}{more}");
+                }
             }
-            let done = Answer::Done { token: job.token, refused: refusal.is_some() };
-            let _ = job.answers.try_send(done);
+            // Whoever is told finds the room free.
+            drop((inbound, held));
+            let _ = answers.try_send(Answer::Done { token, refused: refusal.is_some() });
         }
         let mut board = self.board();
         for (agent, ack) in taken.acks {
             if let Some(demand) = ack.demand {
                 warn!("agent {agent} is asked: {demand:?}, because {}", ack.why);
             }
-            if let Some((_, answers)) = board.agents.get(&agent) {
-                let told = Answer::Ack { agent: agent.as_str().into(), ack: ack.clone() };
-                let _ = answers.try_send(told);
+            if let Some(seat) = board.agents.get(&agent) {
+                let _ = seat.answers.try_send(Answer::Ack(ack.clone()));
             }
             board.acks.insert(agent, Ack { demand: None, why: String::new(), ..ack });
         }
@@ -147,5 +275,76 @@ impl Hall {
     }
 }
 
-/// Batches that wait for the intake, over all connections.
-const JOBS_MAX: usize = 64;
+#[cfg(test)]
+pub(super) mod tests {
+    use smol::channel::{self, Receiver};
+
+    use super::super::memory::Account;
+    use super::*;
+
+    /// A batch of an agent.
+    pub(crate) fn job(agent: &str, message: Bytes) -> Job {
+        let held = Memory::new(1 << 20).take(message.len(), &Account::default());
+        let inbound = Inbound { agent: agent.to_owned(), message };
+        Job { inbound, held, token: 0, answers: channel::unbounded().0 }
+    }
+
+    fn hall(agents_max: usize) -> Hall {
+        let session = ServerSettings {
+            receive_maximum: 1,
+            packet_bytes_max: 1000,
+            keep_alive_s_max: 30,
+            patience: std::time::Duration::from_secs(1),
+        };
+        let limits = Limits { agents_max, agent_bytes_max: 1000, memory_bytes_max: 1000 };
+        Hall::new("acme", session, limits, Vec::new())
+    }
+
+    fn dismissed(answers: &Receiver<Answer>) -> Option<Reason> {
+        match answers.try_recv() {
+            Ok(Answer::Dismiss(reason)) => Some(reason),
+            Ok(_) => panic!("nothing else was to be told"),
+            Err(_) => None,
+        }
+    }
+
+    #[test]
+    fn the_newest_connection_counts_also_when_the_hall_is_full() {
+        let hall = hall(1);
+        let ((older, old_inbox), (newer, new_inbox)) = (channel::unbounded(), channel::unbounded());
+        assert!(hall.enter("edge-1", [1; 32], 1, &older));
+        assert!(hall.is_full_for("edge-2") && !hall.is_full_for("edge-1"));
+        assert!(hall.enter("edge-1", [1; 32], 2, &newer));
+        assert_eq!(dismissed(&old_inbox), Some(Reason::TAKEN_OVER));
+        hall.leave("edge-1", 1);
+        assert!(hall.is_full_for("edge-2"), "the older one's end frees no place");
+        assert_eq!(dismissed(&new_inbox), None);
+        hall.leave("edge-1", 2);
+        assert!(!hall.is_full_for("edge-2"));
+    }
+
+    #[test]
+    fn a_deny_list_sends_those_away_who_are_in_and_keeps_them_out() {
+        let hall = hall(9);
+        let (answers, inbox) = channel::unbounded();
+        let (others, other_inbox) = channel::unbounded();
+        assert!(hall.enter("edge-1", [1; 32], 1, &answers));
+        assert!(hall.enter("edge-2", [2; 32], 2, &others));
+        hall.deny(Denied::parse("edge-1", |_| true).unwrap());
+        assert_eq!(dismissed(&inbox), Some(Reason::NOT_AUTHORIZED));
+        assert_eq!(dismissed(&other_inbox), None);
+        assert!(!hall.enter("edge-1", [1; 32], 3, &answers));
+        hall.deny(Denied::default());
+        assert!(hall.enter("edge-1", [1; 32], 4, &answers));
+    }
+
+    #[test]
+    fn what_an_agent_said_last_is_kept_whatever_it_is() {
+        let hall = hall(9);
+        assert_eq!(hall.status("edge-1"), None);
+        for status in [&b"{\"healthy\":true}"[..], b"\xff no JSON", b"{\"reasons\":[\"a\\nb\"]}"] {
+            hall.note_status("edge-1", &Bytes::copy_from_slice(status));
+            assert_eq!(hall.status("edge-1").as_deref(), Some(status));
+        }
+    }
+}

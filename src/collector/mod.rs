@@ -1,15 +1,22 @@
 //! The centre: what arrives is checked, logged durably, acknowledged, and given to the sinks.
 
+mod arrivals;
+pub mod check;
 mod conversation;
+pub mod denied;
 pub mod desk;
 mod doors;
 pub mod feed;
+mod gossip;
 mod hall;
 pub mod intake;
 pub mod ledger;
+mod line;
 #[cfg(test)]
 mod link_tests;
 pub mod log;
+mod memory;
+mod pace;
 pub mod pki;
 pub mod serve;
 mod writer;

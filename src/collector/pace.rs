@@ -6,16 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-/// A packet that is arriving.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Begun {
-    /// Which, counted from the connection's first.
-    pub(super) number: u64,
-    /// Its whole length in bytes.
-    pub(super) bytes: usize,
-    /// What of it is here.
-    pub(super) arrived: usize,
-}
+use crate::mqtt::Begun;
 
 /// The clock of the packet that is arriving.
 #[derive(Debug, Default)]
@@ -31,7 +22,8 @@ impl Pace {
         self.since = match (begun, self.since) {
             (None, _) => None,
             (Some(begun), Some((number, since))) if begun.number == number => {
-                let paused = self.paused.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+                let paused =
+                    self.paused.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
                 Some((number, since + paused))
             }
             (Some(begun), _) => Some((begun.number, now)),

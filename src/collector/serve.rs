@@ -28,9 +28,9 @@ use crate::sink::stdout::Stdout;
 use crate::sink::{Sink, SinkError, file};
 use crate::transport::TransportError;
 
-use super::doors::Doors;
+use super::doors::{self, Doors};
 use super::feed::{Feed, Signals};
-use super::hall::Hall;
+use super::hall::{self, Hall};
 use super::log::{LogError, Reader};
 use super::writer::{self, Keep};
 
@@ -81,7 +81,12 @@ const RECEIVE_MAXIMUM: u16 = 64;
 /// Why it could not start. What happens later is logged and retried.
 pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(), ServeError> {
     prepare(&config.data_dir)?;
-    let intake = writer::open(&config.journal.path)?;
+    let listen = &config.listen;
+    let batch_limits = Limits {
+        plain_bytes_max: u32::try_from(listen.batch_bytes_max).unwrap_or(u32::MAX),
+        ..Limits::default()
+    };
+    let intake = writer::open(&config.journal.path, batch_limits)?;
     let (signals, mut threads, mut passed) = (Signals::default(), Vec::new(), Vec::new());
     for sink in &config.sinks {
         let feed = feed(sink, &config.journal.path)?;
@@ -91,20 +96,28 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
     }
     let session = ServerSettings {
         receive_maximum: RECEIVE_MAXIMUM,
-        packet_bytes_max: u32::try_from(config.listen.packet_bytes_max).unwrap_or(u32::MAX),
+        packet_bytes_max: u32::try_from(listen.packet_bytes_max).unwrap_or(u32::MAX),
         keep_alive_s_max: 60,
         patience: Duration::from_secs(30),
     };
-    let (hall, waiting) = Hall::new(&config.tenant, session, intake.acks());
+    let in_bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let limits = hall::Limits {
+        agents_max: listen.connections_max as usize,
+        agent_bytes_max: in_bytes(listen.packet_bytes_max),
+        memory_bytes_max: in_bytes(listen.memory_bytes_max),
+    };
+    let hall = Hall::new(&config.tenant, session, limits, intake.acks());
+    hall.deny(doors::denied(listen)?);
     let keep = Keep {
         path: config.journal.path.clone(),
+        batches: batch_limits,
         passed,
         bytes_max: config.journal.bytes_max,
         age_s_max: config.journal.age_max.as_secs(),
     };
     let (shared, bell) = (hall.clone(), signals.clone());
-    let writer = spawn("intake", move || writer::run(intake, &waiting, &shared, &bell, &keep));
-    let doors = Doors::open(&config.listen, &config.data_dir)?;
+    let writer = spawn("intake", move || writer::run(intake, &shared, &bell, &keep));
+    let doors = Doors::open(listen, &config.data_dir)?;
     smol::block_on(future::or(
         async {
             let signal = stop.recv().await.unwrap_or("the end of the input");
@@ -118,7 +131,7 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
         smol::Timer::after(Duration::from_millis(50)).await;
         doors.close().await;
     });
-    hall.close();
+    hall.line.close();
     join(writer);
     signals.stop.store(true, Ordering::Relaxed);
     signals.bell.ring();

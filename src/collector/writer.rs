@@ -6,23 +6,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use log::{error, warn};
-use smol::channel::Receiver;
 
 use crate::batch::Limits;
 
 use super::feed::Signals;
-use super::hall::{Hall, Job};
+use super::hall::Hall;
 use super::intake::{Inbound, Intake};
 use super::log::{Log, LogError, Retention, Settings};
 
 /// Opens the log at `path` for writing, as it stands.
-pub(super) fn open(path: &Path) -> Result<Intake, LogError> {
-    Intake::open(Log::open(path, Settings::default())?, Limits::default())
+pub(super) fn open(path: &Path, limits: Limits) -> Result<Intake, LogError> {
+    Intake::open(Log::open(path, Settings::default())?, limits)
 }
 
 /// What the log's retention goes by.
 pub(super) struct Keep {
     pub(super) path: PathBuf,
+    pub(super) batches: Limits,
     pub(super) passed: Vec<Arc<AtomicU64>>,
     pub(super) bytes_max: u64,
     pub(super) age_s_max: u64,
@@ -39,16 +39,10 @@ impl Keep {
     }
 }
 
-/// Runs until `waiting` is closed.
-pub(super) fn run(
-    mut intake: Intake,
-    waiting: &Receiver<Job>,
-    hall: &Hall,
-    signals: &Signals,
-    keep: &Keep,
-) {
+/// Runs until the line is closed.
+pub(super) fn run(mut intake: Intake, hall: &Hall, signals: &Signals, keep: &Keep) {
     let mut pruned = Instant::now();
-    while let Some(jobs) = gather(waiting) {
+    while let Some(jobs) = hall.line.group() {
         // A message is shared, not copied.
         let inbound: Vec<Inbound> = jobs.iter().map(|job| job.inbound.clone()).collect();
         let taken = loop {
@@ -61,11 +55,11 @@ pub(super) fn run(
             // What the disk has must be looked at anew; the log can be open only once.
             drop(intake);
             intake = loop {
-                if waiting.is_closed() {
+                if hall.line.is_closed() {
                     return;
                 }
                 std::thread::sleep(RETRY);
-                match open(&keep.path) {
+                match open(&keep.path, keep.batches) {
                     Ok(intake) => break intake,
                     Err(error) => error!("the log cannot be opened: {error}"),
                 }
@@ -83,19 +77,5 @@ pub(super) fn run(
     }
 }
 
-/// The next group of batches: what waits, and nothing is waited for behind the first. While one group
-/// is being synced the next one gathers by itself. `None` when the collector stops.
-fn gather(waiting: &Receiver<Job>) -> Option<Vec<Job>> {
-    let mut jobs = vec![waiting.recv_blocking().ok()?];
-    while jobs.len() < GROUP_MAX
-        && let Ok(job) = waiting.try_recv()
-    {
-        jobs.push(job);
-    }
-    Some(jobs)
-}
-
-/// One append takes at most this many batches.
-const GROUP_MAX: usize = 16;
 const RETRY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(10);

@@ -42,6 +42,12 @@ pub struct Listen {
     pub connections_max: u32,
     /// The largest packet that an agent may send.
     pub packet_bytes_max: u64,
+    /// The largest batch that is taken in, decompressed.
+    pub batch_bytes_max: u64,
+    /// What all agents together may have waiting in memory.
+    pub memory_bytes_max: u64,
+    /// Whose certificates no longer count, if there is such a list.
+    pub denied: Option<PathBuf>,
     /// After how much silence a connection counts as dead.
     pub idle_timeout: Duration,
 }
@@ -165,7 +171,10 @@ fn config(mut root: Section<'_>) -> Config {
 }
 
 fn listener(mut section: Section<'_>) -> Listen {
+    let line = section.line_of("memory_bytes_max");
     let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let sizes = size(64 * KIB..=256 * MIB - 1);
+    let packet_bytes_max = section.optional("packet_bytes_max", sizes, 64 * MIB);
     let listen = Listen {
         quic: section.optional("quic", listen, any(14567)),
         tls: section.optional("tls", listen_or_off, Some(any(8883))),
@@ -173,13 +182,26 @@ fn listener(mut section: Section<'_>) -> Listen {
         certificate: section.required("certificate", path),
         key: section.required("key", path),
         connections_max: section.optional("connections_max", integer(1..=100_000), 1000),
-        packet_bytes_max: section.optional(
-            "packet_bytes_max",
-            size(64 * KIB..=256 * MIB - 1),
-            64 * MIB,
+        packet_bytes_max,
+        batch_bytes_max: section.optional(
+            "batch_bytes_max",
+            size(8 * MIB..=1024 * MIB + 64 * MIB),
+            256 * MIB,
         ),
+        memory_bytes_max: section.optional(
+            "memory_bytes_max",
+            size(2 * MIB..=64 * 1024 * MIB),
+            (2 * packet_bytes_max).max(256 * MIB),
+        ),
+        denied: section.maybe("denied", path),
         idle_timeout: section.optional("idle_timeout", duration(s(3)..=s(300)), s(15)),
     };
+    if listen.memory_bytes_max < 2 * listen.packet_bytes_max {
+        section.complain(
+            line,
+            "`listen.memory_bytes_max` must be at least twice `packet_bytes_max`".to_owned(),
+        );
+    }
     section.finish();
     listen
 }
@@ -323,6 +345,15 @@ directory = "/tmp"
     }
 
     #[test]
+    fn the_memory_for_all_holds_two_packets() {
+        let text = format!("{LEAST}packet_bytes_max = \"64MiB\"\nmemory_bytes_max = \"100MiB\"\n");
+        let wanted = "`listen.memory_bytes_max` must be at least twice `packet_bytes_max`";
+        assert_eq!(problems(&text), [format!("line 6: {wanted}")]);
+        let large = parse(&format!("{LEAST}packet_bytes_max = \"200MiB\"\n")).unwrap().listen;
+        assert_eq!(large.memory_bytes_max, 400 * MIB);
+    }
+
+    #[test]
     fn sinks_keep_their_order() {
         let text = format!(
             "{LEAST}[[sink]]\nname = \"b\"\nkind = \"stdout\"\n\
@@ -356,7 +387,17 @@ directory = "/tmp"
     fn the_sample_names_every_key() {
         let keys =
             ["data_dir", "tenant", "quic", "tls", "ca", "certificate", "key", "connections_max"];
-        let more = ["packet_bytes_max", "idle_timeout", "path", "bytes_max", "age_max", "name"];
+        let more = [
+            "batch_bytes_max",
+            "memory_bytes_max",
+            "denied",
+            "packet_bytes_max",
+            "idle_timeout",
+            "path",
+            "bytes_max",
+            "age_max",
+            "name",
+        ];
         let rest =
             ["kind", "directory", "file_bytes_max", "format", "decimal", "zero_date", "level"];
         for key in [&keys[..], &more, &rest].concat() {

@@ -125,7 +125,8 @@ impl Centre {
                     let ack = ack.unwrap_or(Ack { version: 1, ..Ack::default() });
                     let _ = seat.desk.tell(&ack, now);
                 }
-                Wish::Status(_) => {}
+                Wish::Status(_) | Wish::WantsStatus => {}
+                Wish::Refused(what) => panic!("an honest agent was refused {what}"),
                 Wish::Over(_) => seat.over = true,
             }
         }
