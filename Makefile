@@ -11,11 +11,13 @@ VALUES ?= 1000000
 SEED ?=
 # How many worlds `make sim` tries; SEED=n replays one.
 SEEDS ?= 1000
+# How many agents `make load` simulates.
+AGENTS ?= 1000
 # `make fuzz` ends after so many executions of all targets together; or after SECONDS of each.
 RUNS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim network differential fuzz agent collector bench size
+.PHONY: help run test check sim network hostile load differential fuzz agent collector bench size
 
 help: ## lists what can be done
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -30,6 +32,12 @@ test: ## fetches the servers that the tests need, then runs all tests (KILLS=500
 
 sim: ## simulates SEEDS=1000 worlds of failing agents, links and collectors, or SEED=n alone
 	SEEDS=$(SEEDS) $(CARGO) test --features collector --test sim -- --nocapture
+
+hostile: ## peers that mean no good at a real collector (CONVERSATIONS=300 that go a little wrong, SEED=n)
+	$(CARGO) test --features collector --test hostile -- --nocapture
+
+load: ## so many agents at one collector: memory of each, and how soon all are back after it was killed (AGENTS=1000)
+	AGENTS=$(AGENTS) SMOL_THREADS=2 $(CARGO) test --features collector --test load -- --nocapture
 
 fuzz: ## fuzzes all that reads bytes from outside: RUNS=10000000 executions in total, or SECONDS=… for each target
 	tests/fuzz/run.sh "$(RUNS)" "$(SECONDS)"

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use rivulet::{batch, binlog, buffer, config, decode, mqtt, mysql, position, source};
+use rivulet::{batch, binlog, buffer, collector, config, decode, mqtt, mysql, position, source};
 
 /// An entry point.
 pub struct Entry {
@@ -40,6 +40,8 @@ pub const ENTRIES: &[Entry] = &[
     entry("column", source::check::check_column, 64, 4 * KIB),
     entry("compressed", binlog::check::check_compressed, 4 * 1032, 1024 * KIB),
     entry("config", config::check_text, 4096, 64 * KIB),
+    entry("denied", collector::denied::check_denied, 256, 4 * KIB),
+    entry("desk", desk, 512, 128 * KIB),
     entry("event", binlog::decoder::check_decode, 1024, 1024 * KIB),
     entry("file", decode::check::check_file, 4096, 12 * MIB),
     entry("frames", binlog::check::check_frames, 16, 4 * KIB),
@@ -90,6 +92,10 @@ impl Entry {
         assert!(peak <= max, "{name}: {} bytes of input took {peak} of {max}", input.len());
         assert!(began.elapsed() < TIME_MAX, "{name}: {} bytes took too long", input.len());
     }
+}
+
+fn desk(input: &[u8]) {
+    collector::check::check_desk(input, Instant::now());
 }
 
 fn session(input: &[u8]) {

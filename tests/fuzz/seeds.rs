@@ -305,6 +305,24 @@ fn sessions(seeds: &mut Vec<Seed>) {
         b"\xc0\x00",
         b"\xe0\x00",
     ];
+    let desk: &[&[u8]] = &[
+        b"\x10\x10\x00\x04MQTT\x05\x02\x00\x1e\x00\x00\x03e-1",
+        b"\x10\x30\x00\x04MQTT\x05\x26\x00\x1e\x00\x00\x03e-1\x00\x00\x17rivulet/v1/t/e-1/status\x00\x01x",
+        b"\x82\x1a\x00\x01\x00\x00\x14rivulet/v1/t/e-1/ack\x01",
+        b"\x82\x07\x00\x02\x00\x00\x01#\x01",
+        b"\x32\x1b\x00\x15rivulet/v1/t/e-1/data\x00\x01\x00x",
+        b"\x32\x1b\x00\x15rivulet/v1/t/e-2/data\x00\x02\x00x",
+        b"\x30\x1c\x00\x17rivulet/v1/t/e-1/status\x00{}",
+        b"\xc0\x00",
+        b"\xe0\x00",
+    ];
+    push(seeds, "desk", &[&[3, 0], &desk.concat()]);
+    for packet in desk {
+        for choice in [0, 1, 3, 4] {
+            push(seeds, "desk", &[&[3, choice], packet]);
+        }
+    }
+    push(seeds, "denied", &[b"# lost\nedge-17\nsha256 ", "0a".repeat(32).as_bytes(), b"\n"]);
     for (choice, packets) in [(0, client), (2, server)] {
         push(seeds, "session", &[&[3, choice], &packets.concat()]);
         for packet in packets {

@@ -13,6 +13,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod agree;
+#[cfg(feature = "collector")]
+pub mod fleet;
 pub mod json;
 pub mod mixed;
 pub mod pipeline;
