@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::info;
+use log::Level;
 use smol::channel::{self, Receiver, Sender};
 use smol::future;
 
@@ -33,8 +33,12 @@ pub(super) async fn welcome(
         None
     };
     match future::or(established, gone).await {
-        None => hall.complain(NEWCOMERS, &format!("{address} was not let in: too many knock")),
-        Some(Err(error)) => hall.complain(NEWCOMERS, &format!("{address} was not let in: {error}")),
+        None => {
+            hall.say(Level::Warn, NEWCOMERS, &format!("{address} was not let in: too many knock"))
+        }
+        Some(Err(error)) => {
+            hall.say(Level::Warn, NEWCOMERS, &format!("{address} was not let in: {error}"))
+        }
         Some(Ok(connection)) => admit(connection, arrival, &hall).await,
     }
 }
@@ -43,14 +47,13 @@ pub(super) async fn welcome(
 async fn admit(connection: Connection, arrival: Arrival, hall: &Hall) {
     let Peer { address, name, fingerprint } = connection.peer.clone();
     let (Some(agent), Some(fingerprint)) = (name, fingerprint) else { return };
-    if hall.denies(&agent, &fingerprint) {
-        let words = format!("agent {agent} at {address} was not let in: its certificate is denied");
-        hall.complain(&agent, &words);
-        return;
-    }
     let (answers, inbox) = channel::unbounded();
     let mut desk = Desk::new(hall.session, &hall.tenant, &agent);
-    if hall.is_full_for(&agent) {
+    if hall.denies(&agent, &fingerprint) {
+        let words = format!("agent {agent} at {address} was not let in: its certificate is denied");
+        hall.say(Level::Warn, &agent, &words);
+        desk.refuse_all(Reason::NOT_AUTHORIZED);
+    } else if hall.is_full_for(&agent) {
         desk.refuse_all(Reason::SERVER_BUSY);
     }
     let Connection { reader, writer, .. } = connection;
@@ -135,12 +138,11 @@ impl Conversation<'_> {
         let _ = self.write(&mut writer).await;
         self.hall.leave(&self.agent, self.number);
         let (agent, address) = (&self.agent, self.address);
-        if self.arrival.is_some() {
-            self.hall
-                .complain(agent, &format!("agent {agent} at {address} was not let in: {words}"));
-        } else {
-            info!("agent {agent} at {address}: {words}");
-        }
+        let (level, how) = match self.arrival {
+            Some(_) => (Level::Warn, "was not let in"),
+            None => (Level::Info, "has gone"),
+        };
+        self.hall.say(level, agent, &format!("agent {agent} at {address} {how}: {words}"));
         drop(self);
         writer.finish().await;
     }
@@ -172,7 +174,8 @@ impl Conversation<'_> {
                         let _ = self.desk.dismiss(Reason::NOT_AUTHORIZED, Instant::now());
                         return Some("its certificate is denied".to_owned());
                     }
-                    info!("agent {} is connected from {}", self.agent, self.address);
+                    let words = format!("agent {} is connected from {}", self.agent, self.address);
+                    self.hall.say(Level::Info, &self.agent, &words);
                 }
                 Wish::Batch { token, message } => {
                     let held = self.room_for(&message);
@@ -193,7 +196,7 @@ impl Conversation<'_> {
                 Wish::Status(status) => self.hall.note_status(&self.agent, &status),
                 Wish::Refused(what) => {
                     let words = format!("agent {}: refused: {what}", self.agent);
-                    self.hall.complain(&self.agent, &words);
+                    self.hall.say(Level::Warn, &self.agent, &words);
                 }
                 Wish::Over(words) => return Some(words),
             }

@@ -16,7 +16,8 @@ use smol::future;
 
 use crate::config::collector as config;
 use crate::transport::{
-    IdentityFiles, Listener, QuicSettings, ServerTls, TlsListener, is_agent_name,
+    IdentityFiles, Listener, QuicSettings, RECEIVE_BUFFER_BYTES, ServerTls, TlsListener,
+    is_agent_name,
 };
 
 use super::arrivals::ARRIVALS_MAX;
@@ -45,6 +46,13 @@ impl Doors {
         let connections = listen.connections_max as usize + 2 * ARRIVALS_MAX;
         let quic = Listener::bind(listen.quic, &tls, settings, &secret, connections)?;
         info!("listening on {} (QUIC)", quic.local_address().unwrap_or(listen.quic));
+        let buffer = quic.receive_buffer_bytes();
+        if buffer < RECEIVE_BUFFER_BYTES {
+            info!(
+                "the kernel keeps {buffer} bytes for the port, {RECEIVE_BUFFER_BYTES} are wanted: \
+                 with many agents, raise net.core.rmem_max"
+            );
+        }
         let tcp = match listen.tls {
             None => None,
             Some(address) => {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use log::{error, info, warn};
+use log::{Level, info, warn};
 use serde::Deserialize;
 use smol::channel::Sender;
 
@@ -235,11 +235,11 @@ impl Hall {
         }
     }
 
-    /// Complains in the log about what `whom` did, unless there was too much of that lately.
-    pub(super) fn complain(&self, whom: &str, words: &str) {
+    /// Says in the log what `whom` did, unless there was too much of that lately.
+    pub(super) fn say(&self, level: Level, whom: &str, words: &str) {
         let told = self.board().gossip.may_say(whom, Instant::now());
         if let Some(more) = told {
-            warn!("{words}{more}");
+            log::log!(level, "{words}{more}");
         }
     }
 
@@ -249,10 +249,8 @@ impl Hall {
             let Job { inbound, held, token, answers } = job;
             if let Some(refusal) = &refusal {
                 let agent = &inbound.agent;
-                let told = self.board().gossip.may_say(agent, Instant::now());
-                if let Some(more) = told {
-                    error!("agent {agent}: a batch was refused: {refusal}{more}");
-                }
+                let words = format!("agent {agent}: a batch was refused: {refusal}");
+                self.say(Level::Error, agent, &words);
             }
             // Whoever is told finds the room free.
             drop((inbound, held));

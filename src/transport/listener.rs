@@ -31,6 +31,7 @@ pub struct Listener {
     settings: QuicSettings,
     connections_max: usize,
     knocking: Arc<AtomicUsize>,
+    receive_buffer_bytes: usize,
 }
 
 /// Somebody who knocks: nothing about it is verified yet, not even its address.
@@ -64,6 +65,8 @@ impl Listener {
     ) -> Result<Self, TransportError> {
         let socket = socket(address)
             .map_err(|error| TransportError::Bind { address, what: error.to_string() })?;
+        // Linux gives twice what it counts.
+        let receive_buffer_bytes = socket.recv_buffer_size().unwrap_or(0) / 2;
         let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let reset = hmac::sign(&secret, b"rivulet: stateless reset");
         let reset = hmac::Key::new(hmac::HMAC_SHA256, reset.as_ref());
@@ -76,9 +79,10 @@ impl Listener {
         });
         let server = Some(server_config(tls, &settings));
         let runtime = Arc::new(quinn::SmolRuntime);
-        let endpoint = quinn::Endpoint::new(config, server, socket, runtime)
+        let endpoint = quinn::Endpoint::new(config, server, socket.into(), runtime)
             .map_err(|error| TransportError::Bind { address, what: error.to_string() })?;
-        Ok(Self { endpoint, settings, connections_max, knocking: Arc::default() })
+        let knocking = Arc::default();
+        Ok(Self { endpoint, settings, connections_max, knocking, receive_buffer_bytes })
     }
 
     /// Where it listens, with the port that the system chose for 0.
@@ -87,6 +91,12 @@ impl Listener {
     /// The system does not say.
     pub fn local_address(&self) -> std::io::Result<SocketAddr> {
         self.endpoint.local_addr()
+    }
+
+    /// What the kernel keeps for us while we do something else, in bytes: [`RECEIVE_BUFFER_BYTES`], or
+    /// less if its limit (`net.core.rmem_max`) is lower.
+    pub fn receive_buffer_bytes(&self) -> usize {
+        self.receive_buffer_bytes
     }
 
     /// Waits for the next who knocks; `None` when the listener is closed. When many knock, an address
@@ -198,7 +208,7 @@ fn server_config(tls: &ServerTls, settings: &QuicSettings) -> quinn::ServerConfi
     config
 }
 
-fn socket(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+fn socket(address: SocketAddr) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -206,11 +216,11 @@ fn socket(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
     // The kernel gives what its own limit allows, and a small buffer is better than no listener.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
     socket.bind(&address.into())?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// The bursts of many agents while this process is doing something else.
-const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+pub const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// Above so many who knock, an address must be proven: a forged one costs us no more than an answer.
 const UNPROVEN_MAX: usize = 64;
 /// How often a peer may be told that we do not know its connection: after a restart all of them ask at

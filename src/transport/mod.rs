@@ -33,7 +33,7 @@ pub use certificates::{ClientTls, IdentityFiles};
 pub use connection::{Connection, Monitor, Peer, Reader, Statistics, Writer};
 pub use error::{Fault, TransportError};
 #[cfg(feature = "collector")]
-pub use listener::{Incoming, Listener};
+pub use listener::{Incoming, Listener, RECEIVE_BUFFER_BYTES};
 pub use quic::{Congestion, QuicSettings};
 #[cfg(feature = "collector")]
 pub use tls_listener::{TlsIncoming, TlsListener};
