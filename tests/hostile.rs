@@ -21,7 +21,7 @@ use rivulet::transport::{Connection, Dialer, Scheme, TransportError};
 
 /// What the collector may take at most, in MiB: its own 20 or so, 2 × 8 for all that waits, what one
 /// batch of 8 takes when it is unpacked and read, and the connections of the largest crowd.
-const MEMORY_MIB_MAX: u64 = 200;
+const MEMORY_MIB_MAX: u64 = 120;
 const LIMITS: &str = "packet_bytes_max = \"1MiB\"\nbatch_bytes_max = \"8MiB\"\n\
                       memory_bytes_max = \"8MiB\"\nconnections_max = 300\n";
 
@@ -129,7 +129,7 @@ fn logged(centre: &Centre, words: &str) {
 
 fn strangers(centre: &Centre) {
     let other = Centre::start("");
-    let stranger = other.keys("edge-quic");
+    let stranger = centre.keys_of(&other, "edge-quic");
     drop(other);
     for scheme in [Scheme::Quic, Scheme::Tls] {
         let denied = smol::block_on(async {

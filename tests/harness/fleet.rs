@@ -101,10 +101,15 @@ impl Centre {
 
     /// An agent's keys, made when they are first asked for.
     pub fn keys(&self, name: &str) -> ClientTls {
-        let path = |end: &str| self.path("agents").join(format!("{name}.{end}"));
+        self.keys_of(self, name)
+    }
+
+    /// Keys of another's authority, which nevertheless believe this collector.
+    pub fn keys_of(&self, other: &Self, name: &str) -> ClientTls {
+        let path = |end: &str| other.path("agents").join(format!("{name}.{end}"));
         let (chain, key) = (path("pem"), path("key"));
         if !chain.exists() {
-            pki::agent(self.folder.path(), name, pki::LEAF_DAYS).expect("a certificate");
+            pki::agent(other.folder.path(), name, pki::LEAF_DAYS).expect("a certificate");
         }
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("it is ours");
         let identity = IdentityFiles { chain: &chain, key: &key };
@@ -195,6 +200,7 @@ impl Caller {
         let mut caller = Self::greet(connection, settings(name));
         match caller.event().await? {
             ClientEvent::Accepted { .. } => {}
+            ClientEvent::Refused { reason } => return Err(reason.to_string()),
             other => return Err(format!("{other:?}")),
         }
         let path = topic(name, Channel::Ack);
