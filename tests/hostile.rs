@@ -366,7 +366,7 @@ fn crowds(centre: &Centre) {
             match dial(&mut dialer, &centre.endpoint(Scheme::Quic), &keys).await {
                 Ok(connection) => silent.push(connection),
                 Err(error) => {
-                    assert!(!matches!(error, TransportError::Untrusted { .. }), "{error}")
+                    assert!(!matches!(error, TransportError::Untrusted { .. }), "{error}");
                 }
             }
             sockets.push(TcpStream::connect(("127.0.0.1", centre.port)).expect("it listens"));

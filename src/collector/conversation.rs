@@ -34,10 +34,10 @@ pub(super) async fn welcome(
     };
     match future::or(established, gone).await {
         None => {
-            hall.say(Level::Warn, NEWCOMERS, &format!("{address} was not let in: too many knock"))
+            hall.say(Level::Warn, NEWCOMERS, &format!("{address} was not let in: too many knock"));
         }
         Some(Err(error)) => {
-            hall.say(Level::Warn, NEWCOMERS, &format!("{address} was not let in: {error}"))
+            hall.say(Level::Warn, NEWCOMERS, &format!("{address} was not let in: {error}"));
         }
         Some(Ok(connection)) => admit(connection, arrival, &hall).await,
     }

@@ -33,6 +33,7 @@ pub struct Peer {
 }
 
 /// What a verified certificate says.
+#[cfg_attr(not(feature = "collector"), allow(dead_code, reason = "a listener makes them"))]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Certified {
     pub(super) name: String,
