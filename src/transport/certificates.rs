@@ -2,19 +2,26 @@
 //!
 //! Verification is never off: the one way to a configuration leads through a CA file. A key file that
 //! others may read is refused. Files are read when a configuration is made; to follow a change on
-//! disk, load again and hand the new one to the next dial or to [`super::Listener::reload`].
+//! disk, load again and hand the new one to the next dial ([`ClientFiles`] does) or to
+//! [`super::Listener::reload`].
+//!
+//! TLS session tickets live in the configuration, in memory: they serve every dial with the same
+//! certificates, and end with the process.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 #[cfg(feature = "collector")]
-use rustls::{ServerConfig, server::WebPkiClientVerifier};
+use rustls::{
+    ServerConfig,
+    server::{ServerSessionMemoryCache, WebPkiClientVerifier},
+};
 
 use super::TransportError;
 
@@ -56,20 +63,80 @@ impl ClientTls {
                     .map_err(|error| unusable(files.chain, &error))?,
             };
             config.alpn_protocols = vec![ALPN.to_vec()];
-            Ok(Arc::new(config))
+            Ok(config)
         };
-        Ok(Self {
-            quic: config(&[&rustls::version::TLS13])?,
-            tcp: config(&[&rustls::version::TLS13, &rustls::version::TLS12])?,
-        })
+        let mut quic = config(&[&rustls::version::TLS13])?;
+        quic.enable_early_data = true;
+        let tcp = config(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+        Ok(Self { quic: Arc::new(quic), tcp: Arc::new(tcp) })
     }
+}
+
+/// A client's certificates that follow their files.
+#[derive(Debug)]
+pub struct ClientFiles {
+    ca: PathBuf,
+    identity: Option<(PathBuf, PathBuf)>,
+    tls: ClientTls,
+    seen: Vec<Option<Stamp>>,
+}
+
+/// What tells a file from the one that it was: device, number, length, time of its last change (seconds
+/// and nanoseconds).
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl ClientFiles {
+    /// Reads the CAs' file and, if there is an identity, the chain's and the key's.
+    ///
+    /// # Errors
+    /// As [`ClientTls::load`].
+    pub fn load(ca: PathBuf, identity: Option<(PathBuf, PathBuf)>) -> Result<Self, TransportError> {
+        let seen = stamps(&ca, identity.as_ref());
+        let tls = Self::read(&ca, identity.as_ref())?;
+        Ok(Self { ca, identity, tls, seen })
+    }
+
+    /// What was read last and could be used.
+    pub fn tls(&self) -> &ClientTls {
+        &self.tls
+    }
+
+    /// Looks whether a file has changed, and if so reads them all. True if that led to others.
+    ///
+    /// # Errors
+    /// They have changed and cannot be used; told once for each change. What was read before stays.
+    pub fn refresh(&mut self) -> Result<bool, TransportError> {
+        let seen = stamps(&self.ca, self.identity.as_ref());
+        if seen == self.seen {
+            return Ok(false);
+        }
+        self.seen = seen;
+        self.tls = Self::read(&self.ca, self.identity.as_ref())?;
+        Ok(true)
+    }
+
+    fn read(ca: &Path, identity: Option<&(PathBuf, PathBuf)>) -> Result<ClientTls, TransportError> {
+        ClientTls::load(ca, identity.map(|(chain, key)| IdentityFiles { chain, key }))
+    }
+}
+
+fn stamps(ca: &Path, identity: Option<&(PathBuf, PathBuf)>) -> Vec<Option<Stamp>> {
+    let stamp = |path: &Path| {
+        let found = fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
+    };
+    let (chain, key) = identity.map(|(chain, key)| (chain.as_path(), key.as_path())).unzip();
+    [Some(ca), chain, key].into_iter().flatten().map(stamp).collect()
 }
 
 /// Whom a server lets in, and who it is.
 #[cfg(feature = "collector")]
 #[derive(Clone, Debug)]
 pub struct ServerTls {
+    /// Without early data.
     pub(super) config: Arc<ServerConfig>,
+    /// With early data, of sessions that are resumed once at most.
+    pub(super) quic: Arc<ServerConfig>,
 }
 
 #[cfg(feature = "collector")]
@@ -90,7 +157,31 @@ impl ServerTls {
             .with_single_cert(chain(identity.chain)?, key(identity.key)?)
             .map_err(|error| unusable(identity.chain, &error))?;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { config: Arc::new(config) })
+        // Sessions are kept here and taken out when they are resumed, so that early data that
+        // somebody recorded and sends again is not read.
+        config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        let mut quic = config.clone();
+        // QUIC's own flow control bounds it (RFC 9001, section 4.6.1 allows no other value).
+        quic.max_early_data_size = u32::MAX;
+        Ok(Self { config: Arc::new(config), quic: Arc::new(quic) })
+    }
+}
+
+/// The agent's name in the certificate in a PEM file; `None` if it names none.
+///
+/// # Errors
+/// The file cannot be used.
+pub fn name_in(path: &Path) -> Result<Option<String>, TransportError> {
+    Ok(certified_name(&chain(path)?))
+}
+
+/// The one agent's name in a verified chain: the only DNS name of its first certificate.
+pub(super) fn certified_name(chain: &[CertificateDer<'_>]) -> Option<String> {
+    let certificate = webpki::EndEntityCert::try_from(chain.first()?).ok()?;
+    let mut names = certificate.valid_dns_names();
+    match (names.next(), names.next()) {
+        (Some(name), None) if super::is_agent_name(name) => Some(name.to_owned()),
+        _ => None,
     }
 }
 
@@ -146,5 +237,8 @@ fn unusable(path: &Path, what: &dyn std::fmt::Display) -> TransportError {
 
 /// The application protocol, exactly as the public brokers want it.
 const ALPN: &[u8] = b"mqtt";
+/// Two tickets for each of 2,000 agents.
+#[cfg(feature = "collector")]
+const SESSIONS_MAX: usize = 4000;
 /// A whole bundle of public CAs has 250 kB.
 const FILE_BYTES_MAX: u64 = 1 << 20;

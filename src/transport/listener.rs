@@ -17,7 +17,8 @@ use ring::hmac;
 use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Connection, QuicSettings, ServerTls, TransportError, is_agent_name, within};
+use super::certificates::certified_name;
+use super::{Connection, QuicSettings, ServerTls, TransportError, within};
 
 /// A bound QUIC endpoint that lets agents in.
 #[derive(Debug)]
@@ -120,8 +121,19 @@ impl Incoming {
     pub async fn establish(self, deadline: Duration) -> Result<Connection, TransportError> {
         let lost = |error: quinn::ConnectionError| TransportError::of_quic(&error, true);
         let connecting = self.0.accept().map_err(lost)?;
-        let handshake = async { connecting.await.map_err(lost) };
-        let connection = within(deadline, "handshake", handshake).await?;
+        let (connection, shaken) =
+            connecting.into_0rtt().expect("a server may always go on before the handshake ends");
+        // A resumed session brings the certificate that was verified when it began, and perhaps early
+        // data; its ticket served once and has no second effect. All others have to show theirs.
+        if connection.peer_identity().is_none() {
+            let handshake = async {
+                match (shaken.await, connection.close_reason()) {
+                    (_, Some(error)) => Err(lost(error)),
+                    (_, None) => Ok(()),
+                }
+            };
+            within(deadline, "handshake", handshake).await?;
+        }
         let Some(name) = agent_name(&connection) else {
             connection.close(NAMELESS.into(), b"the certificate does not name an agent");
             return Err(TransportError::Nameless);
@@ -138,18 +150,8 @@ fn agent_name(connection: &quinn::Connection) -> Option<String> {
     certified_name(&identity.downcast::<Vec<CertificateDer<'static>>>().ok()?)
 }
 
-/// The one agent's name in a verified chain.
-pub(super) fn certified_name(chain: &[CertificateDer<'_>]) -> Option<String> {
-    let certificate = webpki::EndEntityCert::try_from(chain.first()?).ok()?;
-    let mut names = certificate.valid_dns_names();
-    match (names.next(), names.next()) {
-        (Some(name), None) if is_agent_name(name) => Some(name.to_owned()),
-        _ => None,
-    }
-}
-
 fn server_config(tls: &ServerTls, settings: &QuicSettings) -> quinn::ServerConfig {
-    let crypto = QuicServerConfig::try_from(tls.config.clone())
+    let crypto = QuicServerConfig::try_from(tls.quic.clone())
         .expect("TLS 1.3 with ring has QUIC's initial cipher suite");
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(settings.transport(1)).max_incoming(INCOMING_MAX);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_io::Async;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::listener::certified_name;
+use super::certificates::certified_name;
 use super::tls::{Half, Permit};
 use super::{Connection, ServerTls, TransportError, within};
 
