@@ -21,8 +21,8 @@ use crate::position::{Checkpoint, Sequence};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::status::State;
 use crate::transport::{
-    ClientFiles, Connection, EndpointAddress, IdentityFiles, Listener, QuicSettings, Scheme,
-    ServerTls, TlsListener,
+    ClientFiles, Connection, Dialer, EndpointAddress, IdentityFiles, Listener, QuicSettings,
+    Scheme, ServerTls, TlsListener,
 };
 use crate::uplink::{self, BudgetLimits};
 
@@ -182,6 +182,9 @@ struct Relay {
     blocked: AtomicBool,
     /// Nothing passes towards the agent.
     mute: AtomicBool,
+    /// The agent seems to have another address.
+    moved: AtomicBool,
+    agent: Mutex<Option<SocketAddr>>,
     /// What passed from the agent: payloads and the headers of IP and UDP, and when it had become so much.
     passed: Mutex<Vec<(Instant, u64)>>,
     /// The datagrams themselves.
@@ -190,31 +193,49 @@ struct Relay {
 
 impl Relay {
     fn before(listener: &Listener) -> Arc<Self> {
-        let inner = listener.local_address().unwrap();
-        let outer = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = outer.local_addr().unwrap().port();
+        let to = listener.local_address().unwrap();
+        let socket = || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let port = socket.local_addr().unwrap().port();
+            (smol::net::UdpSocket::from(async_io::Async::new(socket).unwrap()), port)
+        };
+        let (near, port) = socket();
+        let far = [socket().0, socket().0];
         let relay = Arc::new(Self { port, ..Self::default() });
-        let outer: smol::net::UdpSocket = async_io::Async::new(outer).unwrap().into();
-        smol::spawn(relay.clone().carry(outer, inner)).detach();
+        for far in far.clone() {
+            smol::spawn(relay.clone().down(far, near.clone())).detach();
+        }
+        smol::spawn(relay.clone().up(near, far, to)).detach();
         relay
     }
 
-    async fn carry(self: Arc<Self>, outer: smol::net::UdpSocket, inner: SocketAddr) {
-        let (mut agent, mut datagram) = (None, vec![0; 65_536]);
+    async fn up(
+        self: Arc<Self>,
+        near: smol::net::UdpSocket,
+        far: [smol::net::UdpSocket; 2],
+        to: SocketAddr,
+    ) {
+        let mut datagram = vec![0; 65_536];
         loop {
-            let (len, from) = outer.recv_from(&mut datagram).await.unwrap();
+            let (len, from) = near.recv_from(&mut datagram).await.unwrap();
             if self.blocked.load(Ordering::Relaxed) {
                 continue;
             }
-            let to = if from == inner {
-                agent.filter(|_| !self.mute.load(Ordering::Relaxed))
-            } else {
-                agent = Some(from);
-                self.note(&datagram[..len]);
-                Some(inner)
-            };
-            if let Some(to) = to {
-                let _ = outer.send_to(&datagram[..len], to).await;
+            *self.agent.lock().unwrap() = Some(from);
+            self.note(&datagram[..len]);
+            let far = &far[usize::from(self.moved.load(Ordering::Relaxed))];
+            let _ = far.send_to(&datagram[..len], to).await;
+        }
+    }
+
+    async fn down(self: Arc<Self>, far: smol::net::UdpSocket, near: smol::net::UdpSocket) {
+        let mut datagram = vec![0; 65_536];
+        loop {
+            let len = far.recv(&mut datagram).await.unwrap();
+            let agent = *self.agent.lock().unwrap();
+            let stopped = [&self.blocked, &self.mute].map(|stop| stop.load(Ordering::Relaxed));
+            if let Some(agent) = agent.filter(|_| stopped == [false, false]) {
+                let _ = near.send_to(&datagram[..len], agent).await;
             }
         }
     }
@@ -426,13 +447,13 @@ fn the_receiving_socket_never_sees_more_than_the_budget_of_a_second() {
 }
 
 #[test]
-fn a_used_up_hour_closes_the_link_and_a_restart_knows() {
-    const HOUR: u64 = 300_000;
+fn a_used_up_day_closes_the_link_and_a_restart_knows() {
+    const DAY: u64 = 300_000;
     let (keys, folder, centre) =
         (keys(), tempfile::tempdir().unwrap(), Arc::new(Centre::default()));
     let listener = centre.quic(keys.path());
     let relay = Relay::before(&listener);
-    let budget = BudgetLimits { per_day: Some(HOUR), ..BudgetLimits::default() };
+    let budget = BudgetLimits { per_day: Some(DAY), ..BudgetLimits::default() };
     let endpoints = [at(Scheme::Quic, relay.port)];
     let timeout = Duration::from_secs(20);
     let with_budget = || Dial { budget, timeout, ..dial(keys.path(), &endpoints) };
@@ -441,7 +462,7 @@ fn a_used_up_hour_closes_the_link_and_a_restart_knows() {
         agent.commit(30_000);
     }
     until("over budget", || agent.status().state == State::OverBudget);
-    assert!(relay.bytes() <= HOUR + HOUR / 100, "{}", relay.bytes());
+    assert!(relay.bytes() <= DAY + DAY / 100, "{}", relay.bytes());
     assert!(centre.taken().len() >= 6, "{:?}", centre.taken());
     agent.stop();
     let (bytes, taken) = (relay.bytes(), centre.taken());
@@ -481,6 +502,47 @@ fn certificates_that_are_replaced_on_disk_are_used_without_losing_the_link() {
 }
 
 #[test]
+fn an_agent_whose_address_changes_keeps_its_connection() {
+    let (keys, folder, centre) =
+        (keys(), tempfile::tempdir().unwrap(), Arc::new(Centre::default()));
+    let relay = Relay::before(&centre.quic(keys.path()));
+    let timeout = Duration::from_secs(20);
+    let endpoints = [at(Scheme::Quic, relay.port)];
+    let agent = Agent::start(folder.path(), Dial { timeout, ..dial(keys.path(), &endpoints) });
+    agent.commit(100_000);
+    until("from the first address", || centre.taken() == [1]);
+    relay.moved.store(true, Ordering::Relaxed);
+    agent.commit(100_000);
+    until("from the second", || agent.shared.lock().buffer.acknowledged() == Sequence(2));
+    assert_eq!((centre.taken(), centre.entered()), (numbers(2), vec![Scheme::Quic]));
+    agent.stop();
+}
+
+#[test]
+fn a_stream_in_the_clear_carries_both_ways() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = at(Scheme::Plain, listener.local_addr().unwrap().port());
+    let echo = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        std::io::copy(&mut socket.try_clone().unwrap(), &mut socket).unwrap()
+    });
+    let (keys, settings) = (keys(), QuicSettings::default());
+    let files = ClientFiles::load(keys.path().join("ca.pem"), None).unwrap();
+    smol::block_on(async {
+        let patience = Duration::from_secs(20);
+        let dialled = Dialer::default().connect(&endpoint, files.tls(), &settings, patience).await;
+        let Connection { mut reader, mut writer, monitor, .. } = dialled.unwrap();
+        let written = writer.write_some(&"hello".into()).await.unwrap();
+        let mut buffer = [0; 16];
+        let len = reader.read(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..len], &b"hello"[..written.min(len)]);
+        assert!(monitor.cost() > written as u64);
+        writer.finish().await;
+    });
+    assert_eq!(echo.join().unwrap(), 5);
+}
+
+#[test]
 fn the_first_batch_arrives_with_the_first_packets_and_their_repetition_has_no_effect() {
     let (keys, folder, centre) =
         (keys(), tempfile::tempdir().unwrap(), Arc::new(Centre::default()));
@@ -489,7 +551,7 @@ fn the_first_batch_arrives_with_the_first_packets_and_their_repetition_has_no_ef
     let endpoints = [at(Scheme::Quic, relay.port)];
     let mut dial = dial(keys.path(), &endpoints);
     dial.timeout = Duration::from_secs(5);
-    dial.quic.idle_timeout = Duration::from_secs(2);
+    dial.quic.idle_timeout = Duration::from_secs(4);
     dial.quic.keep_alive = Duration::from_millis(500);
     let agent = Agent::start(folder.path(), dial);
     agent.commit(1000);

@@ -61,7 +61,11 @@ impl Beside {
 
 impl Road {
     /// A road that begins with what worked before the restart.
-    pub(super) fn open(dial: Dial, shared: Shared) -> Self {
+    pub(super) fn open(mut dial: Dial, shared: Shared) -> Self {
+        if let Some(held) = dial.budget.held_bytes_max() {
+            let held = u32::try_from(held).unwrap_or(u32::MAX);
+            dial.quic.send_window = dial.quic.send_window.min(held);
+        }
         let note = shared.lock().buffer.note(NOTE).ok().flatten();
         let worked = note.and_then(|note| String::from_utf8(note).ok());
         let remembered =

@@ -651,7 +651,7 @@ fn notes_outlive_a_restart_and_broken_ones_were_never_made() {
     buffer.set_note("route", b"old").unwrap();
     buffer.set_note("route", b"new").unwrap();
     buffer.set_note("other", b"").unwrap();
-    drop(buffer);
+    buffer.close().unwrap();
     let (buffer, opening) = reopened(&folder, "boot-1");
     assert_eq!(opening, Opening::Continued);
     assert_eq!(buffer.note("route").unwrap().as_deref(), Some(&b"new"[..]));

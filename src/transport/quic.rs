@@ -144,7 +144,7 @@ pub(super) async fn dial(
         }
     };
     let connection = if early.is_empty() {
-        connecting.await.map_err(lost)?
+        connecting.await.map_err(|error| lost(&error))?
     } else {
         match connecting.into_0rtt() {
             Ok((connection, accepted)) => match hasten(&connection, accepted, early).await? {
@@ -156,10 +156,10 @@ pub(super) async fn dial(
                 }
                 None => connection,
             },
-            Err(connecting) => connecting.await.map_err(lost)?,
+            Err(connecting) => connecting.await.map_err(|error| lost(&error))?,
         }
     };
-    let streams = connection.open_bi().await.map_err(lost)?;
+    let streams = connection.open_bi().await.map_err(|error| lost(&error))?;
     Ok(Connection::quic(connection, streams, None))
 }
 
@@ -169,16 +169,16 @@ async fn hasten(
     accepted: quinn::ZeroRttAccepted,
     early: &[Bytes],
 ) -> Result<Option<(quinn::SendStream, quinn::RecvStream)>, TransportError> {
-    let (mut send, receive) = connection.open_bi().await.map_err(lost)?;
+    let (mut send, receive) = connection.open_bi().await.map_err(|error| lost(&error))?;
     let mut chunks = early.to_vec();
     let written = send.write_all_chunks(&mut chunks).await;
     if accepted.await {
         written.map_err(|error| of_write(&error))?;
         return Ok(Some((send, receive)));
     }
-    connection.close_reason().map_or(Ok(None), |error| Err(lost(error)))
+    connection.close_reason().map_or(Ok(None), |error| Err(lost(&error)))
 }
 
-fn lost(error: quinn::ConnectionError) -> TransportError {
-    TransportError::of_quic(&error, true)
+fn lost(error: &quinn::ConnectionError) -> TransportError {
+    TransportError::of_quic(error, true)
 }

@@ -26,6 +26,15 @@ pub struct BudgetLimits {
     pub per_day: Option<u64>,
 }
 
+impl BudgetLimits {
+    /// How much the link may hold that has not arrived, if an hour or a day is limited: so much may be
+    /// sent once more without asking, because it was lost.
+    pub fn held_bytes_max(&self) -> Option<u64> {
+        let smallest = self.per_hour.into_iter().chain(self.per_day).min()?;
+        Some((smallest / SHARE).max(HELD_BYTES))
+    }
+}
+
 /// What may be sent now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Allowance {
@@ -89,7 +98,8 @@ impl Budget {
         self.fill(rate, now);
         let burst = burst(rate);
         self.tokens = self.tokens.min(burst);
-        if self.tokens < burst {
+        // A byte less is what the arithmetic may be wrong by.
+        if self.tokens < burst - 1.0 {
             return Allowance::At(now + seconds((burst - self.tokens) / rate as f64));
         }
         bytes(most.min(burst as u64))
@@ -132,7 +142,7 @@ impl Budget {
         if covers(self.kept.hour, self.used.hour) && covers(self.kept.day, self.used.day) {
             return None;
         }
-        let ahead = ahead + (smallest / AHEAD_SHARE).max(AHEAD_MIN);
+        let ahead = ahead + (smallest / SHARE).max(AHEAD_MIN);
         self.kept = self.used;
         self.kept.hour.used = self.kept.hour.used.saturating_add(ahead);
         self.kept.day.used = self.kept.day.used.saturating_add(ahead);
@@ -214,7 +224,7 @@ impl Meter {
 
 /// Held back of an hour or day for what is sent without asking: the goodbye, repetitions.
 fn reserve(limit: u64) -> u64 {
-    limit / 200 + GOODBYE_BYTES
+    (limit / SHARE).max(HELD_BYTES) + GOODBYE_BYTES
 }
 
 /// How much may leave at once: a hundredth of a second's share, but one packet.
@@ -237,9 +247,12 @@ const DAY_S: u64 = 86_400;
 const FRAMING_SHARE: u64 = 19;
 const GOODBYE_BYTES: u64 = 2048;
 const PACKET_BYTES: u64 = 1200;
-/// Written ahead: a two-hundredth of the smaller limit, so that a crash wastes no more than that.
-const AHEAD_SHARE: u64 = 200;
+/// A two-hundredth of a limit is written ahead, so that a crash wastes no more than that, and as much is
+/// held back for what is sent without asking.
+const SHARE: u64 = 200;
 const AHEAD_MIN: u64 = 4096;
+/// With less in its hands no link gets anywhere.
+const HELD_BYTES: u64 = 8192;
 
 #[cfg(test)]
 mod tests {
