@@ -1,4 +1,4 @@
-//! SHELL: the link's loop: dial, turn the pump, wait, dial again.
+//! SHELL: the link's loop: dial, turn the pump over it, wait, dial again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,27 +8,16 @@ use log::{error, info, warn};
 use smol::channel::Receiver;
 use smol::future;
 
-use crate::mqtt::{Input, Reason};
+use crate::mqtt::{Bytes, Input, Reason};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::status::State;
-use crate::transport::{
-    ClientTls, Connection, Dialer, EndpointAddress, QuicSettings, Reader, TransportError, Writer,
-};
-use crate::uplink::Backoff;
+use crate::transport::Connection;
+use crate::uplink::{Allowance, Backoff};
 
-use super::pump::{Notice, Pump, PumpError};
-
-/// Where to dial, and how.
-pub(super) struct Dial {
-    /// The collector.
-    pub(super) endpoint: EndpointAddress,
-    /// Whom we believe and who we are.
-    pub(super) tls: ClientTls,
-    /// The connection.
-    pub(super) quic: QuicSettings,
-    /// How long a dial may take.
-    pub(super) timeout: Duration,
-}
+use super::line::{Line, Over};
+use super::pump::{Notice, Pump, PumpError, Shared};
+use super::purse::{self, Purse};
+use super::road::{Dial, Road};
 
 /// What the loop shares with the rest of the agent.
 pub(super) struct Ties {
@@ -40,6 +29,8 @@ pub(super) struct Ties {
     pub(super) staged: Receiver<()>,
     /// Whether a batch staged now would leave at once.
     pub(super) idle: Arc<AtomicBool>,
+    /// Whether a batch staged now would only lengthen a queue.
+    pub(super) behind: Arc<AtomicBool>,
     /// The operator's wish to stop.
     pub(super) stop: Receiver<&'static str>,
     /// Set when nothing more will be staged.
@@ -55,65 +46,210 @@ pub(super) enum End {
     Drained,
 }
 
+/// Why a connection ended, and how long the next one must be waited for at least.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) why: String,
+    wait_least: Duration,
+}
+
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// After another connection under our name has ended ours.
 const BACKOFF_RIVAL: Duration = Duration::from_secs(10);
-/// How often the agent's state is published.
-const REPORT_EVERY: Duration = Duration::from_secs(30);
+/// Bytes of batches that leave with a connection's first packets: what a new QUIC connection may have
+/// under way, and a batch.
+const EARLY_BYTES: usize = 16 * 1024;
 
 /// Runs until told to stop, or until everything is delivered.
-pub(super) async fn run(pump: &mut Pump, dial: &Dial, ties: &Ties) -> End {
-    let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX, fastrand::u64(..));
-    let (mut first, mut dialer) = (true, Dialer::default());
-    loop {
-        let mut wait_least = Duration::ZERO;
-        ties.counters.link_is(State::Connecting, Instant::now());
-        let dialled = async {
-            Some(dialer.connect(&dial.endpoint, &dial.tls, &dial.quic, dial.timeout).await)
-        };
-        let why = match future::or(stopped(ties), async { Ok(dialled.await) }).await {
-            Err(end) => return end,
-            Ok(Some(Ok(connection))) => {
-                if !std::mem::take(&mut first) {
-                    ties.counters.reconnects.add(1);
-                }
-                match converse(pump, connection, ties, &mut backoff).await {
-                    Err(end) => return end,
-                    Ok(lost) => {
-                        wait_least = lost.wait_least;
-                        lost.why
+pub(super) async fn run(pump: &mut Pump, dial: Dial, shared: Shared, ties: &Ties) -> End {
+    let mut trip = Trip {
+        purse: Purse::open(dial.budget, shared.clone()),
+        road: Road::open(dial, shared),
+        backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX, fastrand::u64(..)),
+        first: true,
+        ties,
+    };
+    let Err(end) = trip.run(pump).await;
+    trip.purse.close();
+    end
+}
+
+/// What outlives a connection.
+pub(super) struct Trip<'a> {
+    pub(super) road: Road,
+    pub(super) purse: Purse,
+    backoff: Backoff,
+    /// No connection has come about yet.
+    first: bool,
+    pub(super) ties: &'a Ties,
+}
+
+impl Trip<'_> {
+    async fn run(&mut self, pump: &mut Pump) -> Result<std::convert::Infallible, End> {
+        let ties = self.ties;
+        loop {
+            self.afford().await?;
+            self.connecting();
+            let (lost, must_wait) = match self.dial(pump).await? {
+                Ok((connection, unsent)) => self.converse(pump, connection, unsent).await?,
+                Err(lost) => (lost, self.road.lost(false, Instant::now())),
+            };
+            ties.idle.store(false, Ordering::Relaxed);
+            ties.behind.store(true, Ordering::Relaxed);
+            // Only the session's memory is cleared; its words for a lost link say nothing new.
+            let _ = pump.handle(Input::Lost, Instant::now());
+            let wait = if must_wait { self.backoff.next_wait() } else { Duration::ZERO };
+            let wait = wait.max(lost.wait_least);
+            warn!(
+                "uplink: {}; next try, of {}, in {:.1} s",
+                lost.why,
+                self.road.endpoint(),
+                wait.as_secs_f64()
+            );
+            self.connecting();
+            pause(wait, ties).await?;
+            if pump.is_drained() && ties.finished.load(Ordering::Acquire) {
+                return Err(End::Drained);
+            }
+        }
+    }
+
+    fn connecting(&self) {
+        self.ties.counters.link_is(State::Connecting, Instant::now());
+        self.ties.counters.link_to(&self.road.endpoint().to_string());
+    }
+
+    /// Waits until the budget has room for a connection.
+    async fn afford(&mut self) -> Result<(), End> {
+        let mut told = false;
+        loop {
+            match self.purse.may_dial() {
+                Allowance::Bytes(_) => return Ok(()),
+                Allowance::At(at) => pause(at - Instant::now(), self.ties).await?,
+                Allowance::Spent { until_s } => {
+                    self.ties.counters.link_is(State::OverBudget, Instant::now());
+                    if !std::mem::replace(&mut told, true) {
+                        warn!(
+                            "uplink: the budget of this hour or day is used up; the link stays closed \
+                             until the next begins"
+                        );
                     }
+                    pause(purse::until(until_s), self.ties).await?;
                 }
             }
-            Ok(Some(Err(error))) => error.to_string(),
-            Ok(None) => continue,
-        };
-        let wait = backoff.next_wait().max(wait_least);
-        warn!("uplink: {why}; next try in {:.1} s", wait.as_secs_f64());
-        ties.counters.link_is(State::Connecting, Instant::now());
-        let waited = async {
-            smol::Timer::after(wait).await;
-            Ok(())
-        };
-        if let Err(end) = future::or(stopped(ties), waited).await {
-            return end;
         }
-        if pump.is_drained() && ties.finished.load(Ordering::Acquire) {
-            return End::Drained;
+    }
+
+    /// Opens the session and a connection for it. What of the session's first bytes the connection has
+    /// not taken yet comes with it.
+    async fn dial(
+        &mut self,
+        pump: &mut Pump,
+    ) -> Result<Result<(Connection, Vec<Bytes>), Lost>, End> {
+        let now = Instant::now();
+        let mut opened = pump.handle(Input::Opened, now);
+        // A budget is not to be spent on what the collector may have already.
+        if opened.is_ok() && self.road.is_early() && !self.purse.is_limited() {
+            opened = pump.send_early(EARLY_BYTES, now);
+        }
+        if let Err(error) = opened {
+            return Ok(Err(Lost::from(&error)));
+        }
+        let hello: Vec<Bytes> = std::iter::from_fn(|| pump.poll()).collect();
+        let dialled = async { Ok(self.road.connect(&hello).await) };
+        let dialled = future::or(stopped(self.ties), dialled).await?;
+        Ok(match dialled {
+            Ok(connection) => {
+                let unsent = if connection.early { Vec::new() } else { hello };
+                Ok((connection, unsent))
+            }
+            Err(error) => {
+                self.purse.dialled();
+                Err(error.to_string().into())
+            }
+        })
+    }
+
+    /// One connection, and those that take its place without a pause. Why the last one was lost, and
+    /// whether the next dial has to wait.
+    async fn converse(
+        &mut self,
+        pump: &mut Pump,
+        connection: Connection,
+        unsent: Vec<Bytes>,
+    ) -> Result<(Lost, bool), End> {
+        let mut line = Line::new(connection, unsent);
+        loop {
+            if !std::mem::take(&mut self.first) {
+                self.ties.counters.reconnects.add(1);
+            }
+            self.purse.begin(line.monitor());
+            let over = line.run(pump, self).await;
+            self.purse.end();
+            match over {
+                Over::End(end) => return Err(end),
+                Over::Lost(lost) => {
+                    return Ok((lost, self.road.lost(line.has_answered(), Instant::now())));
+                }
+                Over::Spent => {
+                    let lost = Lost::from("the budget is used up".to_owned());
+                    self.road.lost(line.has_answered(), Instant::now());
+                    return Ok((lost, false));
+                }
+                Over::Replaced(connection) => {
+                    self.ties.counters.link_to(&self.road.endpoint().to_string());
+                    let _ = pump.handle(Input::Lost, Instant::now());
+                    if let Err(error) = pump.handle(Input::Opened, Instant::now()) {
+                        return Ok((Lost::from(&error), self.road.lost(false, Instant::now())));
+                    }
+                    line = Line::new(*connection, std::iter::from_fn(|| pump.poll()).collect());
+                }
+            }
+        }
+    }
+
+    /// Logs and counts what happened.
+    pub(super) fn tell(&mut self, pump: &mut Pump, address: &str) {
+        let counters = &self.ties.counters;
+        while let Some(notice) = pump.notice() {
+            let now = Instant::now();
+            match notice {
+                Notice::Online(_) => {
+                    info!("uplink: connected to {} at {address}", self.road.endpoint());
+                    self.backoff.reset();
+                    self.road.worked(now);
+                    counters.link_is(State::Connected, now);
+                }
+                Notice::Sent { .. } => counters.batches_sent.add(1),
+                Notice::Forgot { batches, .. } => {
+                    counters.batches_acknowledged.add(batches);
+                    counters.link_seen(now);
+                }
+                Notice::Rewound(why) => {
+                    warn!("uplink: everything unacknowledged is sent again: {why}");
+                }
+                Notice::NewEpoch { epoch, why } => warn!("uplink: epoch {epoch} begins: {why}"),
+                Notice::Healed(what) => error!("{what}"),
+                Notice::Rejected(reason) => {
+                    error!("uplink: the collector did not take a batch: {reason}");
+                }
+            }
         }
     }
 }
 
 /// Never yields `Ok`.
-async fn stopped<T>(ties: &Ties) -> Result<T, End> {
+pub(super) async fn stopped<T>(ties: &Ties) -> Result<T, End> {
     Err(End::Stopped(ties.stop.recv().await.unwrap_or("the end of the program")))
 }
 
-/// Why a connection ended, and how long the next one must be waited for at least.
-struct Lost {
-    why: String,
-    wait_least: Duration,
+async fn pause(time: Duration, ties: &Ties) -> Result<(), End> {
+    let waited = async {
+        smol::Timer::after(time).await;
+        Ok(())
+    };
+    future::or(stopped(ties), waited).await
 }
 
 impl From<String> for Lost {
@@ -132,169 +268,6 @@ impl From<&PumpError> for Lost {
                 wait_least: BACKOFF_RIVAL,
             },
             error => error.to_string().into(),
-        }
-    }
-}
-
-/// One connection. `Ok` is why it was lost.
-async fn converse(
-    pump: &mut Pump,
-    connection: Connection,
-    ties: &Ties,
-    backoff: &mut Backoff,
-) -> Result<Lost, End> {
-    let Connection { mut reader, mut writer, peer, .. } = connection;
-    let mut buffer = vec![0; 16 * 1024];
-    let mut turned = pump.handle(Input::Opened, Instant::now());
-    let mut report_at = Instant::now();
-    let ended = loop {
-        tell(pump, ties, &peer.address.to_string(), backoff);
-        if let Err(why) = write(pump, &mut writer, ties).await? {
-            break why.to_string().into();
-        }
-        if let Err(error) = turned {
-            break Lost::from(&error);
-        }
-        ties.idle.store(pump.is_idle(), Ordering::Relaxed);
-        let now = Instant::now();
-        if pump.is_ready() && report_at <= now {
-            report_at = now + REPORT_EVERY;
-            let status = ties.counters.status(&ties.agent, now);
-            let status = serde_json::to_vec(&status).expect("a status always serializes");
-            turned = pump.report(status, now);
-            continue;
-        }
-        if ties.finished.load(Ordering::Acquire) && pump.is_drained() {
-            farewell(pump, writer).await;
-            return Err(End::Drained);
-        }
-        let due = [pump.wake_at(), pump.is_ready().then_some(report_at)];
-        let wake_at = due.into_iter().flatten().min();
-        turned = match turn(pump, &mut reader, ties, &mut buffer, wake_at).await {
-            Ok(turned) => turned,
-            Err(Next::Lost(why)) => break why.into(),
-            Err(Next::Stop(end)) => {
-                farewell(pump, writer).await;
-                return Err(end);
-            }
-        };
-    };
-    ties.idle.store(false, Ordering::Relaxed);
-    // Only the session's memory is cleared; its words for a lost link say nothing new.
-    let _ = pump.handle(Input::Lost, Instant::now());
-    Ok(ended)
-}
-
-enum Next {
-    Lost(String),
-    Stop(End),
-}
-
-/// Waits for the next thing and hands it to the pump.
-async fn turn(
-    pump: &mut Pump,
-    reader: &mut Reader,
-    ties: &Ties,
-    buffer: &mut [u8],
-    wake_at: Option<Instant>,
-) -> Result<Result<(), PumpError>, Next> {
-    enum Event {
-        Read(Result<usize, TransportError>),
-        Staged,
-        Tick,
-        Stop(End),
-    }
-    let read = async { Event::Read(reader.read(buffer).await) };
-    let staged = async {
-        match ties.staged.recv().await {
-            Ok(()) => Event::Staged,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    let tick = async {
-        match wake_at {
-            Some(at) => smol::Timer::at(at).await,
-            None => std::future::pending().await,
-        };
-        Event::Tick
-    };
-    let stop = async {
-        match stopped::<()>(ties).await {
-            Err(end) => Event::Stop(end),
-            Ok(()) => std::future::pending().await,
-        }
-    };
-    let event = future::or(stop, future::or(read, future::or(staged, tick))).await;
-    let now = Instant::now();
-    Ok(match event {
-        Event::Read(Ok(0)) => return Err(Next::Lost("the collector closed the link".to_owned())),
-        Event::Read(Ok(len)) => {
-            pump.handle(Input::Bytes(buffer.get(..len).unwrap_or_default()), now)
-        }
-        Event::Read(Err(error)) => return Err(Next::Lost(error.to_string())),
-        Event::Staged => pump.fill(now),
-        Event::Tick => pump.handle(Input::Tick, now),
-        Event::Stop(end) => return Err(Next::Stop(end)),
-    })
-}
-
-/// Writes what the pump has. The inner error is the link's.
-async fn write(
-    pump: &mut Pump,
-    writer: &mut Writer,
-    ties: &Ties,
-) -> Result<Result<(), TransportError>, End> {
-    while let Some(bytes) = pump.poll() {
-        ties.counters.bytes_sent.add(bytes.len() as u64);
-        let written = async { Ok(writer.write(bytes).await) };
-        // A link that takes nothing must not keep the agent from stopping.
-        if let Err(error) = future::or(written, stopped(ties)).await? {
-            return Ok(Err(error));
-        }
-    }
-    Ok(Ok(()))
-}
-
-async fn farewell(pump: &mut Pump, mut writer: Writer) {
-    pump.disconnect();
-    let said = async {
-        while let Some(bytes) = pump.poll() {
-            if writer.write(bytes).await.is_err() {
-                break;
-            }
-        }
-        writer.finish().await;
-    };
-    let late = async {
-        smol::Timer::after(Duration::from_millis(600)).await;
-    };
-    future::or(said, late).await;
-}
-
-/// Logs and counts what happened.
-fn tell(pump: &mut Pump, ties: &Ties, address: &str, backoff: &mut Backoff) {
-    let counters = &ties.counters;
-    while let Some(notice) = pump.notice() {
-        let now = Instant::now();
-        match notice {
-            Notice::Online(_) => {
-                info!("uplink: connected to {address}");
-                backoff.reset();
-                counters.link_is(State::Connected, now);
-            }
-            Notice::Sent { .. } => counters.batches_sent.add(1),
-            Notice::Forgot { batches, .. } => {
-                counters.batches_acknowledged.add(batches);
-                counters.link_seen(now);
-            }
-            Notice::Rewound(why) => {
-                warn!("uplink: everything unacknowledged is sent again: {why}");
-            }
-            Notice::NewEpoch { epoch, why } => warn!("uplink: epoch {epoch} begins: {why}"),
-            Notice::Healed(what) => error!("{what}"),
-            Notice::Rejected(reason) => {
-                error!("uplink: the collector did not take a batch: {reason}");
-            }
         }
     }
 }

@@ -5,9 +5,14 @@
 //!                                        └── staged: a ring ───┘
 //! ```
 
+mod line;
 mod link;
+#[cfg(all(test, feature = "collector"))]
+mod link_tests;
 pub mod pump;
+mod purse;
 mod reader;
+mod road;
 mod settings;
 pub mod stager;
 
@@ -27,7 +32,7 @@ use crate::source::Stopper;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::socket::{self, SocketError, StatusSocket};
 use crate::telemetry::status::{self, Status};
-use crate::transport::TransportError;
+use crate::transport::{self, TransportError};
 
 use link::End;
 use pump::{Pump, Shared};
@@ -83,12 +88,14 @@ pub fn run(config: &Config, stop: Receiver<&'static str>) -> Result<(), AgentErr
     })
     .map_err(AgentError::Socket)?;
     let (ring, staged) = channel::bounded(1);
-    let (idle, finished, stopper) = (Arc::default(), Arc::default(), Stopper::default());
+    let (idle, behind) = (Arc::default(), Arc::default());
+    let (finished, stopper) = (Arc::default(), Stopper::default());
     let reading = reader::Ties {
         shared: shared.clone(),
         counters: Arc::clone(&counters),
         staged: ring,
         link_idle: Arc::clone(&idle),
+        link_behind: Arc::clone(&behind),
         stop: stopper.clone(),
         finished: Arc::clone(&finished),
     };
@@ -97,9 +104,10 @@ pub fn run(config: &Config, stop: Receiver<&'static str>) -> Result<(), AgentErr
         .name("reader".to_owned())
         .spawn(move || reader::run(&source, cut, &reading, followed))
         .map_err(|error| AgentError::File(format!("the reader thread: {error}")))?;
-    let ties = link::Ties { counters, agent: config.agent.clone(), staged, idle, stop, finished };
+    let agent = config.agent.clone();
+    let ties = link::Ties { counters, agent, staged, idle, behind, stop, finished };
     let mut pump = Pump::new(settings::pump(config), shared.clone());
-    let end = smol::block_on(link::run(&mut pump, &dial, &ties));
+    let end = smol::block_on(link::run(&mut pump, dial, shared.clone(), &ties));
     if let End::Stopped(signal) = end {
         info!("stopping: {signal}");
     }
@@ -175,6 +183,21 @@ pub fn glance(buffer: &Path) -> Result<Status, AgentError> {
         ..status::Buffer::default()
     };
     Ok(status)
+}
+
+/// Whether the agent's certificate carries the agent's name, by which the collector knows it.
+///
+/// # Errors
+/// It carries another. A certificate that cannot be read is not judged here.
+pub fn check_name(config: &Config) -> Result<(), String> {
+    let path = &config.uplink.certificate;
+    let carries = match transport::name_in(path) {
+        Err(_) => return Ok(()),
+        Ok(Some(name)) if name == config.agent => return Ok(()),
+        Ok(Some(name)) => format!("for the agent `{name}`"),
+        Ok(None) => "for no agent, or for more than one name".to_owned(),
+    };
+    Err(format!("{}: is {carries}, and `agent` is `{}`", path.display(), config.agent))
 }
 
 /// Makes the state directory, readable by its owner alone.

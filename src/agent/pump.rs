@@ -158,6 +158,10 @@ pub struct Pump {
     uplink: Uplink,
     /// Subscribed to the acknowledgements: batches may leave.
     ready: bool,
+    /// So many bytes may leave before that, with the connection's first packets.
+    early_bytes: usize,
+    /// What the peer allowed when it last took us in.
+    limits: Option<Limits>,
     epochs: u32,
     out: VecDeque<Bytes>,
     notices: VecDeque<Notice>,
@@ -176,6 +180,8 @@ impl Pump {
             settings,
             shared,
             ready: false,
+            early_bytes: 0,
+            limits: None,
             epochs: 0,
             out: VecDeque::new(),
             notices: VecDeque::new(),
@@ -186,7 +192,7 @@ impl Pump {
     pub fn handle(&mut self, input: Input<'_>, now: Instant) -> Result<(), PumpError> {
         match input {
             Input::Opened | Input::Lost => {
-                self.ready = false;
+                (self.ready, self.early_bytes) = (false, 0);
                 self.epochs = 0;
                 self.uplink.rewind();
                 self.out.clear();
@@ -202,9 +208,24 @@ impl Pump {
         self.fill(now)
     }
 
+    /// Behind `Opened`, to a peer that took us in before: lets about so many bytes of batches leave
+    /// with CONNECT, without waiting for an answer. Whatever becomes of them, they are sent again until
+    /// the collector acknowledges them.
+    pub fn send_early(&mut self, bytes: usize, now: Instant) -> Result<(), PumpError> {
+        let Some(limits) = self.limits else { return Ok(()) };
+        self.client.assume(limits);
+        self.early_bytes = bytes;
+        let filled = self.fill(now);
+        self.early_bytes = 0;
+        filled
+    }
+
     /// Sends what the window allows.
     pub fn fill(&mut self, now: Instant) -> Result<(), PumpError> {
-        while self.ready && self.uplink.has_room() && self.client.room() > 0 {
+        while (self.ready || self.early_bytes > 0)
+            && self.uplink.has_room()
+            && self.client.room() > 0
+        {
             let staged = self.shared.lock().buffer.after(self.uplink.sent());
             let staged = match staged {
                 Ok(Some(staged)) => staged,
@@ -226,6 +247,7 @@ impl Pump {
             let token = staged.sequence.0;
             self.client.publish(&topic, message, QoS::AtLeastOnce, false, token, now)?;
             self.uplink.send(staged.sequence, bytes, staged.crc, now);
+            self.early_bytes = self.early_bytes.saturating_sub(bytes);
             self.notices.push_back(Notice::Sent { sequence: staged.sequence, bytes });
         }
         self.drain(now)
@@ -270,6 +292,11 @@ impl Pump {
         self.ready && self.uplink.is_idle()
     }
 
+    /// Whether a batch staged now would only lengthen a queue.
+    pub fn is_behind(&self) -> bool {
+        !self.ready || !self.uplink.has_room()
+    }
+
     /// Whether the collector has everything that was staged.
     pub fn is_drained(&self) -> bool {
         let inner = self.shared.lock();
@@ -299,6 +326,7 @@ impl Pump {
     fn hear(&mut self, event: ClientEvent, now: Instant) -> Result<(), PumpError> {
         match event {
             ClientEvent::Accepted { limits, .. } => {
+                self.limits = Some(limits);
                 self.notices.push_back(Notice::Online(limits));
                 let filter = |channel| Filter { path: self.topic(channel), qos: QoS::AtLeastOnce };
                 let filters = [filter(Channel::Ack)];
@@ -311,14 +339,16 @@ impl Pump {
                 self.ready = true;
             }
             ClientEvent::Message { topic, payload, .. } => self.message(&topic, &payload, now)?,
-            // Flow control only: the session counts it.
-            ClientEvent::Acknowledged { .. } => {}
-            ClientEvent::Rejected { reason, .. } => {
+            // Flow control only: the session counts it. From now on the collector owes an answer.
+            ClientEvent::Acknowledged { token } => self.uplink.taken(Sequence(token), now),
+            ClientEvent::Rejected { token, reason } => {
                 // The batch is still in flight for the uplink: the collector's acknowledgement or
                 // its silence decides.
+                self.uplink.taken(Sequence(token), now);
                 self.notices.push_back(Notice::Rejected(reason));
             }
             ClientEvent::Refused { reason } | ClientEvent::Closed { reason } => {
+                self.limits = None;
                 return Err(PumpError::Refused(reason));
             }
         }

@@ -49,6 +49,8 @@ pub(super) struct Ties {
     pub(super) staged: Sender<()>,
     /// Whether a batch staged now would leave at once.
     pub(super) link_idle: Arc<AtomicBool>,
+    /// Whether a batch staged now would only lengthen a queue.
+    pub(super) link_behind: Arc<AtomicBool>,
     /// Ends the thread; `source::Stopper` wakes it.
     pub(super) stop: source::Stopper,
     /// Set when the files have been read to their end and are not followed.
@@ -148,6 +150,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const POSITION_EVERY: Duration = Duration::from_secs(1);
 /// Changes that are left out are told of at most this often.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How much longer a batch may wait for company when the link is behind.
+const BEHIND_FACTOR: u32 = 10;
 /// The longest wait for the source.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -401,7 +405,7 @@ impl<'a> Reader<'a> {
         if self.stager.is_growing() && self.stager.transactions() > 0 {
             self.flush()?;
         }
-        let deadline = self.since.map_or(now + WAIT_MAX, |since| since + self.age_max);
+        let deadline = self.since.map_or(now + WAIT_MAX, |since| since + self.age_max());
         let after = match self.source.next(deadline)? {
             None => After::Nothing,
             Some(Step::Begin(begin)) => After::Begin(begin),
@@ -485,7 +489,7 @@ impl<'a> Reader<'a> {
         if self.stager.is_open() {
             return Ok(());
         }
-        let old = self.since.is_some_and(|since| since + self.age_max <= now);
+        let old = self.since.is_some_and(|since| since + self.age_max() <= now);
         let idle = self.staging.ties.link_idle.load(Ordering::Relaxed) && !self.source.ready();
         if self.since.is_some() && (old || idle) {
             self.flush()?;
@@ -496,6 +500,12 @@ impl<'a> Reader<'a> {
             self.store_position()?;
         }
         Ok(())
+    }
+
+    /// A batch that would only wait in the queue may as well wait for company.
+    fn age_max(&self) -> Duration {
+        let behind = self.staging.ties.link_behind.load(Ordering::Relaxed);
+        if behind { self.age_max * BEHIND_FACTOR } else { self.age_max }
     }
 
     fn begin(&mut self, begin: &source::Begin) -> Result<(), ReadError> {

@@ -27,6 +27,7 @@ fn ties(folder: &Path) -> Ties {
         counters: Arc::new(Counters::new(Instant::now())),
         staged: smol::channel::bounded(1).0,
         link_idle: Arc::default(),
+        link_behind: Arc::default(),
         stop: source::Stopper::default(),
         finished: Arc::default(),
     }

@@ -14,19 +14,19 @@ use crate::source::{
     self, FilesSettings, LiveSettings, OnStatement, OnUnknownNames, Origin, Start,
 };
 use crate::transport::{
-    ClientTls, Congestion, EndpointAddress, IdentityFiles, QuicSettings, Scheme, TransportError,
+    ClientFiles, Congestion, EndpointAddress, QuicSettings, Scheme, TransportError,
 };
 use crate::uplink;
 
-use super::link::Dial;
 use super::pump;
 use super::reader::Cut;
+use super::road::Dial;
 use super::stager::Full;
 
 /// How long the collector may owe an answer: it must exceed what the slowest link needs for a batch.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A collector that acknowledges nothing for so long gets everything again.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How often the certificates' files are looked at while a link stands.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// The longest packet that is accepted from the collector: acknowledgements and commands are short.
 const PACKET_BYTES_MAX: u32 = 64 * 1024;
 /// The largest event that the servers send: `max_allowed_packet`'s limit and the header.
@@ -85,7 +85,7 @@ pub(super) fn pump(config: &Config) -> pump::Settings {
         uplink: uplink::Settings {
             window_bytes: usize::try_from(uplink.window_bytes).unwrap_or(usize::MAX),
             window_batches: uplink.window_packets.into(),
-            silence_max: SILENCE_MAX,
+            silence_max: uplink.silence_max,
         },
         level: level(config),
     }
@@ -93,15 +93,20 @@ pub(super) fn pump(config: &Config) -> pump::Settings {
 
 pub(super) fn dial(config: &Config) -> Result<Dial, TransportError> {
     let uplink = &config.uplink;
-    let identity = IdentityFiles { chain: &uplink.certificate, key: &uplink.key };
-    Ok(Dial {
-        endpoint: EndpointAddress {
-            scheme: Scheme::Quic,
-            host: uplink.host.clone(),
-            port: uplink.port,
-            server_name: Some(uplink.server_name.clone()),
+    let identity = (uplink.certificate.clone(), uplink.key.clone());
+    let endpoint = |remote: &config::Remote| EndpointAddress {
+        scheme: match remote.carrier {
+            config::Carrier::Quic => Scheme::Quic,
+            config::Carrier::Tls => Scheme::Tls,
+            config::Carrier::Plain => Scheme::Plain,
         },
-        tls: ClientTls::load(&uplink.ca, Some(identity))?,
+        host: remote.host.clone(),
+        port: remote.port,
+        server_name: uplink.server_name.clone(),
+    };
+    Ok(Dial {
+        endpoints: uplink.endpoints.iter().map(endpoint).collect(),
+        files: ClientFiles::load(uplink.ca.clone(), Some(identity))?,
         quic: QuicSettings {
             idle_timeout: uplink.idle_timeout,
             keep_alive: uplink.keep_alive,
@@ -110,9 +115,19 @@ pub(super) fn dial(config: &Config) -> Result<Dial, TransportError> {
                 config::Congestion::Bbr => Congestion::Bbr,
                 config::Congestion::NewReno => Congestion::NewReno,
             },
+            send_window: u32::try_from(uplink.send_window).unwrap_or(u32::MAX),
+            segmentation_offload: uplink.segmentation_offload,
             ..QuicSettings::default()
         },
         timeout: uplink.dial_timeout,
+        probe_every: uplink.probe_every,
+        early_data: uplink.early_data,
+        budget: uplink::BudgetLimits {
+            per_second: uplink.budget.second,
+            per_hour: uplink.budget.hour,
+            per_day: uplink.budget.day,
+        },
+        look_every: LOOK_EVERY,
     })
 }
 

@@ -93,6 +93,7 @@ fn check(path: &Path, connect: bool) -> Result<(), Failure> {
     let mut findings = Findings::default();
     findings.directory("state_dir", &config.state_dir);
     findings.identity(&config.uplink.ca, &config.uplink.certificate, &config.uplink.key);
+    findings.note(agent::check_name(&config));
     match &config.source {
         Source::Live(live) => {
             findings.note(live.password.read());
@@ -112,7 +113,7 @@ fn check(path: &Path, connect: bool) -> Result<(), Failure> {
     print(format_args!("{}: all is well\n", path.display()))
 }
 
-/// Opens and closes a connection to the server, and resolves the collector's name: no more, for
+/// Opens and closes a connection to the server, and resolves the collector's names: no more, for
 /// whoever logs in under the agent's replica id ends the agent's own connection.
 fn reach(config: &Config) -> Result<(), Failure> {
     let wait = config.uplink.dial_timeout;
@@ -126,11 +127,13 @@ fn reach(config: &Config) -> Result<(), Failure> {
         },
         Source::Files(_) => {}
     }
-    let (host, port) = (config.uplink.host.as_str(), config.uplink.port);
-    (host, port)
-        .to_socket_addrs()
-        .map(drop)
-        .map_err(|e| Failure::runtime(format!("uplink: {host}: {e}")))
+    for remote in &config.uplink.endpoints {
+        let host = remote.host.as_str();
+        (host, remote.port)
+            .to_socket_addrs()
+            .map_err(|e| Failure::runtime(format!("uplink: {host}: {e}")))?;
+    }
+    Ok(())
 }
 
 /// Any of a host's addresses will do; the last one's failure is told.

@@ -370,6 +370,19 @@ impl Buffer {
         Ok(rows::schemas(&self.db)?)
     }
 
+    /// What was noted under this name: something that the link wants to know after a restart and can do
+    /// without. A note that fails its checksum was never made.
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BufferError> {
+        let sealed = rows::note(&self.db, name)?;
+        Ok(sealed.and_then(|sealed| state::unseal(&sealed).map(<[u8]>::to_vec)))
+    }
+
+    /// Notes a few bytes, in place of what was noted under this name before.
+    pub fn set_note(&mut self, name: &str, value: &[u8]) -> Result<(), BufferError> {
+        let sealed = state::seal(value.to_vec());
+        self.write(|db, _| rows::set_note(db, name, &sealed))
+    }
+
     /// The current epoch, 1 and up.
     pub fn epoch(&self) -> u64 {
         self.state.epoch

@@ -19,9 +19,9 @@ use super::fault::Fault;
 use super::file::Kind;
 use super::state::State;
 
-/// `RVBF`; format 2: 1 had no prepared transactions.
+/// `RVBF`; format 2: 1 had no prepared transactions; 3: 2 had no notes.
 pub(super) const KIND: Kind =
-    Kind { name: "buffer", application: 0x5256_4246, version: 2, schema: SCHEMA };
+    Kind { name: "buffer", application: 0x5256_4246, version: 3, schema: SCHEMA };
 
 const SCHEMA: &str = "
     CREATE TABLE state (
@@ -60,6 +60,10 @@ const SCHEMA: &str = "
         crc  INTEGER NOT NULL,
         meta BLOB NOT NULL,
         body BLOB NOT NULL
+    );
+    CREATE TABLE note (
+        name  TEXT PRIMARY KEY,
+        value BLOB NOT NULL
     );";
 
 /// What stands around a parcel in its row.
@@ -119,6 +123,17 @@ pub(super) fn learn(
             params![fingerprint.cast_signed(), crc32c::crc32c(record), record, carrier],
         )?;
     }
+    Ok(())
+}
+
+/// A note's bytes; `None` if there is none of this name.
+pub(super) fn note(db: &Connection, name: &str) -> Result<Option<Vec<u8>>, Fault> {
+    let note = db.query_row("SELECT value FROM note WHERE name = ?1", [name], |row| row.get(0));
+    Ok(note.optional()?)
+}
+
+pub(super) fn set_note(db: &Connection, name: &str, value: &[u8]) -> Result<(), Fault> {
+    db.execute("INSERT OR REPLACE INTO note (name, value) VALUES (?1, ?2)", params![name, value])?;
     Ok(())
 }
 

@@ -84,13 +84,15 @@ pub(super) fn decode_checkpoint(bytes: &[u8]) -> Result<Option<Checkpoint>, Faul
     checkpoint.map(Some).ok_or_else(|| Fault::Damaged("a checkpoint fails its checksum".to_owned()))
 }
 
-fn seal(plain: Vec<u8>) -> Vec<u8> {
+/// With a checksum in front.
+pub(super) fn seal(plain: Vec<u8>) -> Vec<u8> {
     let mut sealed = crc32c::crc32c(&plain).to_le_bytes().to_vec();
     sealed.extend(plain);
     sealed
 }
 
-fn unseal(sealed: &[u8]) -> Option<&[u8]> {
+/// What [`seal`] sealed, if it is whole.
+pub(super) fn unseal(sealed: &[u8]) -> Option<&[u8]> {
     let (crc, plain) = sealed.split_first_chunk::<4>()?;
     (crc32c::crc32c(plain) == u32::from_le_bytes(*crc)).then_some(plain)
 }

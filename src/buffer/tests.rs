@@ -642,3 +642,20 @@ fn prepared_transactions_count_towards_the_limit_and_stay_whole() {
     }
     buffer.prepare(b"n", Some(&big(200_000)), &at(30), &at(40), &[]).unwrap();
 }
+
+#[test]
+fn notes_outlive_a_restart_and_broken_ones_were_never_made() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = filled(&folder, 1);
+    assert_eq!(buffer.note("route").unwrap(), None);
+    buffer.set_note("route", b"old").unwrap();
+    buffer.set_note("route", b"new").unwrap();
+    buffer.set_note("other", b"").unwrap();
+    buffer.close().unwrap();
+    let (buffer, opening) = reopened(&folder, "boot-1");
+    assert_eq!(opening, Opening::Continued);
+    assert_eq!(buffer.note("route").unwrap().as_deref(), Some(&b"new"[..]));
+    assert_eq!(buffer.note("other").unwrap().as_deref(), Some(&b""[..]));
+    buffer.db.execute("UPDATE note SET value = x'0001020304'", []).unwrap();
+    assert_eq!(buffer.note("route").unwrap(), None);
+}

@@ -210,7 +210,7 @@ fn a_port_where_nobody_listens_times_out() {
     let endpoint = EndpointAddress { scheme: Scheme::Quic, host, port, server_name: None };
     let settings = QuicSettings::default();
     let (tls, start) = (pki.client(), Instant::now());
-    let mut dialer = Dialer::default();
+    let dialer = Dialer::default();
     let dial = dialer.connect(&endpoint, &tls, &settings, Duration::from_millis(300));
     let error = smol::block_on(dial).unwrap_err();
     assert!(matches!(error, TransportError::Timeout { .. }), "{error}");
@@ -449,7 +449,7 @@ fn a_silent_client_holds_up_nobody_and_is_cut() {
     let (endpoint, tls) = (at(&listener, "localhost"), pki.client());
     let settings = QuicSettings::default();
     smol::block_on(async {
-        let mut dialer = Dialer::default();
+        let dialer = Dialer::default();
         let dial = dialer.connect(&endpoint, &tls, &settings, DEADLINE);
         let accept = async { listener.accept().await.unwrap() };
         let knock = async {

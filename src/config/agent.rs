@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::reader::{self, Section};
 use super::secret::{Password, Secret};
+pub use super::value::Carrier;
 use super::value::{
-    self, choice, duration, endpoint, flag, host, integer, name, path, plain, size,
+    self, choice, duration, endpoints, flag, host, integer, name, path, plain, size,
 };
 use super::{Log, Problem};
 
@@ -167,12 +168,10 @@ pub enum Durability {
 /// The way to the collector.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Uplink {
-    /// The collector's or broker's name or address.
-    pub host: String,
-    /// Its UDP port.
-    pub port: u16,
-    /// The name that its certificate must carry.
-    pub server_name: String,
+    /// The ways to the collector or broker, the best first; at least one.
+    pub endpoints: Vec<Remote>,
+    /// The name that its certificate must carry, if it is not the endpoint's host.
+    pub server_name: Option<String>,
     /// Who must have signed its certificate (PEM).
     pub ca: PathBuf,
     /// The agent's certificate and what leads to its signer (PEM).
@@ -191,6 +190,40 @@ pub struct Uplink {
     pub congestion: Congestion,
     /// How long a connection may take to come about.
     pub dial_timeout: Duration,
+    /// How often a better endpoint is tried while a worse one is in use.
+    pub probe_every: Duration,
+    /// How long a collector that was given batches may acknowledge none before they are sent again.
+    pub silence_max: Duration,
+    /// Bytes in QUIC's hands that the peer does not yet have.
+    pub send_window: u64,
+    /// Whether the kernel may cut QUIC's datagrams (GSO).
+    pub segmentation_offload: bool,
+    /// Whether a connection that is made again carries batches in its first packets (0-RTT).
+    pub early_data: bool,
+    /// How much may be sent.
+    pub budget: Budget,
+}
+
+/// One way to the collector.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Remote {
+    /// What carries the bytes.
+    pub carrier: Carrier,
+    /// A name or an address.
+    pub host: String,
+    /// 1 and up.
+    pub port: u16,
+}
+
+/// How much may be sent, in bytes; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Budget {
+    /// In a second.
+    pub second: Option<u64>,
+    /// In an hour of UTC.
+    pub hour: Option<u64>,
+    /// In a day of UTC.
+    pub day: Option<u64>,
 }
 
 /// How the sending rate is found.
@@ -378,15 +411,34 @@ fn buffer(mut section: Section<'_>, default_path: PathBuf) -> Buffer {
     buffer
 }
 
+/// The endpoints, and whether those without TLS may be used.
+fn remotes(section: &mut Section<'_>) -> Vec<Remote> {
+    let line = section.line_of("endpoint");
+    let found = section.required("endpoint", endpoints);
+    if section.optional("allow_plaintext", flag, false) {
+        // They were asked for.
+    } else if let Some((_, host, _)) = found
+        .iter()
+        .find(|(carrier, host, _)| *carrier == Carrier::Plain && !value::is_loopback(host))
+    {
+        let text = format!(
+            "`uplink.endpoint`: mqtt:// to {host} is in the clear; use mqtts://, or say \
+             `allow_plaintext = true`"
+        );
+        section.complain(line, text);
+    }
+    let remote = |(carrier, host, port)| Remote { carrier, host, port };
+    found.into_iter().map(remote).collect()
+}
+
 fn uplink(mut section: Section<'_>) -> Uplink {
     let kinds =
         [("cubic", Congestion::Cubic), ("bbr", Congestion::Bbr), ("newreno", Congestion::NewReno)];
     let idle_line = section.line_of("idle_timeout");
-    let (remote, port) = section.required("endpoint", endpoint);
+    let endpoints = remotes(&mut section);
     let uplink = Uplink {
-        server_name: section.optional("server_name", host, remote.clone()),
-        host: remote,
-        port,
+        endpoints,
+        server_name: section.maybe("server_name", host),
         ca: section.required("ca", path),
         certificate: section.required("certificate", path),
         key: section.required("key", path),
@@ -396,6 +448,16 @@ fn uplink(mut section: Section<'_>) -> Uplink {
         idle_timeout: section.optional("idle_timeout", duration(s(3)..=s(300)), s(15)),
         congestion: section.optional("congestion", choice(kinds), Congestion::Cubic),
         dial_timeout: section.optional("dial_timeout", duration(ms(100)..=s(60)), s(4)),
+        probe_every: section.optional("probe_every", duration(s(1)..=s(86_400)), s(30)),
+        silence_max: section.optional("silence_max", duration(s(1)..=s(3600)), s(30)),
+        send_window: section.optional("send_window", size(16 * KIB..=64 * MIB), MIB),
+        segmentation_offload: section.optional("segmentation_offload", flag, true),
+        early_data: section.optional("early_data", flag, true),
+        budget: Budget {
+            second: section.maybe("bytes_per_second", size(1000..=GIB)),
+            hour: section.maybe("bytes_per_hour", size(100_000..=1000 * GIB)),
+            day: section.maybe("bytes_per_day", size(100_000..=1000 * GIB)),
+        },
     };
     if uplink.idle_timeout < 2 * uplink.keep_alive {
         let text = "`uplink.idle_timeout` must be at least twice `uplink.keep_alive`";
@@ -415,6 +477,7 @@ const fn ms(milliseconds: u64) -> Duration {
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 
 const LIVE_KEYS: [&str; 12] = [
     "host",
@@ -502,7 +565,8 @@ certificate = ""
                 "line 21: `uplink.ca` is missing",
                 "line 21: `uplink.key` is missing",
                 "line 21: `uplink.idle_timeout` must be at least twice `uplink.keep_alive`",
-                r#"line 22: `uplink.endpoint` is "mqtt://x", must be such as "quic://collector.example.net:14567""#,
+                "line 22: `uplink.endpoint`: mqtt:// to x is in the clear; use mqtts://, or say \
+                 `allow_plaintext = true`",
                 "line 24: `uplink.certificate` must be a path, not empty",
             ]
         );
@@ -589,6 +653,23 @@ certificate = ""
     }
 
     #[test]
+    fn endpoints_are_a_list_and_those_in_the_clear_are_for_this_machine() {
+        let with = |endpoint: &str| parse(&LEAST.replace("\"quic://centre\"", endpoint));
+        let both = with(r#"["quic://centre", "mqtts://centre:443"]"#).unwrap().uplink.endpoints;
+        let remote = |carrier, port| Remote { carrier, host: "centre".to_owned(), port };
+        assert_eq!(both, [remote(Carrier::Quic, 14567), remote(Carrier::Tls, 443)]);
+        assert!(with(r#"["quic://centre", "mqtt://localhost"]"#).is_ok());
+        assert!(with(r#"["quic://centre", "mqtt://centre"]"#).is_err());
+        assert!(with("[\"mqtt://centre\"]\nallow_plaintext = true").is_ok());
+        for wrong in ["[]", "[5]", r#"["quic://centre", "quic://centre:14567"]"#] {
+            assert!(with(wrong).is_err(), "{wrong}");
+        }
+        let budget = format!("{LEAST}bytes_per_hour = \"2MB\"\n");
+        let budget = parse(&budget).unwrap().uplink.budget;
+        assert_eq!(budget, Budget { hour: Some(2_000_000), ..Budget::default() });
+    }
+
+    #[test]
     fn replica_ids_are_high_and_depend_on_the_name() {
         assert_ne!(replica_id("edge-17"), replica_id("edge-18"));
         for name in ["", "edge-17", "Æ"] {
@@ -612,7 +693,11 @@ certificate = ""
         let rest = ["certificate", "key", "window_bytes", "window_packets", "keep_alive"];
         let last =
             ["on_statement", "idle_timeout", "congestion", "dial_timeout", "format", "level"];
-        let all = [&keys[..], &more, &rest, &last, &LIVE_KEYS, &FILES_KEYS].concat();
+        let link = ["allow_plaintext", "probe_every", "silence_max", "send_window", "early_data"];
+        let budget =
+            ["segmentation_offload", "bytes_per_second", "bytes_per_hour", "bytes_per_day"];
+        let all =
+            [&keys[..], &more, &rest, &last, &link, &budget, &LIVE_KEYS, &FILES_KEYS].concat();
         for key in all {
             assert!(SAMPLE.contains(&format!("{key} = ")), "{key}");
         }

@@ -140,21 +140,66 @@ pub(super) fn host(value: &DeValue<'_>) -> Result<String, String> {
     Err(format!("is {}, must be a host's name or address, without a port", shown(value)))
 }
 
-/// `quic://host:port`; the port may be left out.
-pub(super) fn endpoint(value: &DeValue<'_>) -> Result<(String, u16), String> {
-    let wrong =
-        || format!(r#"is {}, must be such as "quic://collector.example.net:14567""#, shown(value));
-    let rest = value.as_str().and_then(|text| text.strip_prefix("quic://")).ok_or_else(wrong)?;
+/// How MQTT travels to an endpoint, and that endpoint's default port.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Carrier {
+    /// `quic://`, UDP.
+    #[default]
+    Quic,
+    /// `mqtts://`, TLS over TCP.
+    Tls,
+    /// `mqtt://`, TCP in the clear.
+    Plain,
+}
+
+/// `quic://host:port`, or a list of such, the best first; the port may be left out.
+pub(super) fn endpoints(value: &DeValue<'_>) -> Result<Vec<(Carrier, String, u16)>, String> {
+    let DeValue::Array(array) = value else { return Ok(vec![endpoint(value)?]) };
+    if array.is_empty() || array.len() > ENDPOINTS_MAX {
+        return Err(format!("must be 1 to {ENDPOINTS_MAX} endpoints, the best first"));
+    }
+    let mut found = Vec::new();
+    for item in array {
+        let next = endpoint(item.get_ref())?;
+        if found.contains(&next) {
+            return Err(format!("names {} twice", shown(item.get_ref())));
+        }
+        found.push(next);
+    }
+    Ok(found)
+}
+
+fn endpoint(value: &DeValue<'_>) -> Result<(Carrier, String, u16), String> {
+    let wrong = || {
+        format!(
+            r#"is {}, must be such as "quic://collector.example.net:14567" or "mqtts://collector.example.net:8883""#,
+            shown(value)
+        )
+    };
+    let (scheme, rest) =
+        value.as_str().and_then(|text| text.split_once("://")).ok_or_else(wrong)?;
+    let (carrier, port_default) = match scheme {
+        "quic" => (Carrier::Quic, QUIC_PORT),
+        "mqtts" => (Carrier::Tls, TLS_PORT),
+        "mqtt" => (Carrier::Plain, PLAIN_PORT),
+        _ => return Err(wrong()),
+    };
     let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => (host, None),
         Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or_else(wrong)?)),
         None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
     };
     let port = match port {
-        None => QUIC_PORT,
+        None => port_default,
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?,
     };
-    if is_host(host) { Ok((host.to_owned(), port)) } else { Err(wrong()) }
+    if is_host(host) { Ok((carrier, host.to_owned(), port)) } else { Err(wrong()) }
+}
+
+/// Whether a host is this machine, by its address or the one name that is reserved for it (RFC 6761).
+pub(super) fn is_loopback(host: &str) -> bool {
+    let address = host.parse::<std::net::IpAddr>();
+    address.map_or(host.eq_ignore_ascii_case("localhost"), |address| address.is_loopback())
 }
 
 /// An address to listen on.
@@ -281,6 +326,12 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 
 /// The port that the public brokers use for MQTT over QUIC.
 const QUIC_PORT: u16 = 14567;
+/// MQTT's own ports.
+const TLS_PORT: u16 = 8883;
+const PLAIN_PORT: u16 = 1883;
+
+/// More ways than this to one collector are a mistake.
+const ENDPOINTS_MAX: usize = 8;
 
 /// Long enough for any name, short enough for a topic, a file and a certificate.
 const NAME_LEN_MAX: usize = 64;
@@ -325,12 +376,27 @@ mod tests {
 
     #[test]
     fn endpoints_have_a_host_and_a_port() {
-        assert_eq!(endpoint(&text("quic://a.net:1")), Ok(("a.net".to_owned(), 1)));
-        assert_eq!(endpoint(&text("quic://a.net")), Ok(("a.net".to_owned(), 14567)));
-        assert_eq!(endpoint(&text("quic://[::1]:99")), Ok(("::1".to_owned(), 99)));
+        for (given, carrier, host, port) in [
+            ("quic://a.net:1", Carrier::Quic, "a.net", 1),
+            ("quic://a.net", Carrier::Quic, "a.net", 14567),
+            ("quic://[::1]:99", Carrier::Quic, "::1", 99),
+            ("mqtts://a.net", Carrier::Tls, "a.net", 8883),
+            ("mqtt://127.0.0.1", Carrier::Plain, "127.0.0.1", 1883),
+        ] {
+            assert_eq!(endpoints(&text(given)), Ok(vec![(carrier, host.to_owned(), port)]));
+        }
         for wrong in ["a.net:1", "quic://", "quic://a:0", "quic://a:x", "quic://[::1", "tls://a:1"]
         {
-            assert!(endpoint(&text(wrong)).is_err(), "{wrong}");
+            assert!(endpoints(&text(wrong)).is_err(), "{wrong}");
+        }
+        for (host, ours) in [
+            ("localhost", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("a.net", false),
+            ("10.0.0.1", false),
+        ] {
+            assert_eq!(is_loopback(host), ours, "{host}");
         }
     }
 

@@ -36,7 +36,8 @@ pub struct ClientSettings {
     /// The longest packet that we accept, in bytes.
     pub packet_bytes_max: u32,
     /// For how long an answer (CONNACK, PUBACK, SUBACK, PINGRESP) may be overdue, counted from the
-    /// answer before it. Must be longer than the slowest link needs for one message.
+    /// answer before it. A large message has a second more for each KiB, so that a slow link is not
+    /// cut in the middle of it again and again.
     pub patience: Duration,
 }
 
@@ -141,6 +142,8 @@ enum State {
     Offline,
     Greeting {
         since: Instant,
+        /// What the server allowed the last time, if messages may leave before its answer.
+        assumed: Option<Limits>,
     },
     Online(Online),
     /// One side said goodbye; whatever still arrives is not read.
@@ -160,7 +163,7 @@ struct Online {
 
 #[derive(Clone, Copy, Debug)]
 enum Waiting {
-    Message { token: u64 },
+    Message { token: u64, bytes: usize },
     Subscription { token: u64, filters: usize },
 }
 
@@ -186,7 +189,7 @@ impl Client {
         let result = match input {
             Input::Opened => {
                 self.forget();
-                self.state = State::Greeting { since: now };
+                self.state = State::Greeting { since: now, assumed: None };
                 let hello = self.hello();
                 self.outbox.push_back(Output::Write(hello));
                 Ok(())
@@ -204,6 +207,15 @@ impl Client {
         result
     }
 
+    /// Behind [`Input::Opened`]: messages may leave before the server's answer, within the limits that it
+    /// set the last time (MQTT 5, section 3.1.4: a client need not wait for CONNACK). If it does not
+    /// take us in, they are lost with the connection.
+    pub fn assume(&mut self, limits: Limits) {
+        if let State::Greeting { assumed, .. } = &mut self.state {
+            *assumed = Some(limits);
+        }
+    }
+
     /// Sends a message. A message of QoS 1 is answered by [`ClientEvent::Acknowledged`] or
     /// [`ClientEvent::Rejected`] with this token, one of QoS 0 never.
     ///
@@ -219,8 +231,7 @@ impl Client {
         token: u64,
         now: Instant,
     ) -> Result<(), SessionError> {
-        let State::Online(online) = &self.state else { return Err(SessionError::Offline) };
-        let limits = online.limits;
+        let limits = self.allowed().ok_or(SessionError::Offline)?;
         if retain && !limits.retain {
             return Err(SessionError::NotSupported { what: "retained messages" });
         }
@@ -233,7 +244,7 @@ impl Client {
             QoS::AtMostOnce => None,
             QoS::AtLeastOnce if self.room() == 0 => return Err(SessionError::NoRoom),
             QoS::AtLeastOnce => {
-                let waiting = Waiting::Message { token };
+                let waiting = Waiting::Message { token, bytes: publish.payload_bytes() };
                 let id = self.inflight.add(waiting, now).ok_or(SessionError::NoRoom)?;
                 self.messages += 1;
                 Some(id)
@@ -288,12 +299,17 @@ impl Client {
 
     /// How many more QoS 1 messages may be sent now.
     pub fn room(&self) -> usize {
+        self.allowed().map_or(0, |limits| {
+            let max = usize::from(limits.receive_maximum).min(WAITING_MAX);
+            max.saturating_sub(self.messages)
+        })
+    }
+
+    /// What holds for messages now.
+    fn allowed(&self) -> Option<Limits> {
         match &self.state {
-            State::Online(online) => {
-                let max = usize::from(online.limits.receive_maximum).min(WAITING_MAX);
-                max.saturating_sub(self.messages)
-            }
-            _ => 0,
+            State::Greeting { assumed, .. } => *assumed,
+            _ => self.limits(),
         }
     }
 
@@ -307,10 +323,10 @@ impl Client {
 
     /// When to call [`Client::handle`] with [`Input::Tick`], if nothing happens before.
     pub fn wake_at(&self) -> Option<Instant> {
-        let patience = self.settings.patience;
+        let patience = self.patience();
         match &self.state {
             State::Offline | State::Closed => None,
-            State::Greeting { since } => Some(*since + patience),
+            State::Greeting { since, .. } => Some(*since + patience),
             State::Online(online) => {
                 let answer = self.inflight.since().map(|since| since + patience);
                 let pong = online.pong_due(patience);
@@ -359,7 +375,7 @@ impl Client {
     fn handle_packet(&mut self, packet: Packet, now: Instant) -> Result<(), SessionError> {
         match (&mut self.state, packet) {
             (
-                State::Greeting { since },
+                State::Greeting { since, .. },
                 Packet::ConnAck { session_present, reason, properties },
             ) => {
                 let online = Online {
@@ -415,7 +431,7 @@ impl Client {
 
     fn handle_puback(&mut self, id: u16, reason: Reason, now: Instant) -> Result<(), SessionError> {
         match self.inflight.answered(id, now) {
-            Some(Waiting::Message { token }) => {
+            Some(Waiting::Message { token, .. }) => {
                 self.messages = self.messages.saturating_sub(1);
                 self.event(if reason.is_failure() {
                     ClientEvent::Rejected { token, reason }
@@ -453,11 +469,20 @@ impl Client {
         }
     }
 
+    /// With a second more for each KiB of the message whose answer is due next.
+    fn patience(&self) -> Duration {
+        let bytes = match self.inflight.first() {
+            Some(Waiting::Message { bytes, .. }) => *bytes,
+            _ => 0,
+        };
+        self.settings.patience + Duration::from_secs((bytes / SLOWEST_BYTES_S) as u64)
+    }
+
     fn handle_tick(&mut self, now: Instant) -> Result<(), SessionError> {
-        let patience = self.settings.patience;
+        let patience = self.patience();
         match &mut self.state {
             State::Offline | State::Closed => Ok(()),
-            State::Greeting { since } => overdue("CONNACK", Some(*since), patience, now),
+            State::Greeting { since, .. } => overdue("CONNACK", Some(*since), patience, now),
             State::Online(online) => {
                 overdue("PUBACK or SUBACK", self.inflight.since(), patience, now)?;
                 if online.pong_due(patience).is_some_and(|due| now >= due) {
@@ -543,6 +568,9 @@ impl Online {
         Some(self.pinged?.max(self.heard) + patience)
     }
 }
+
+/// The slowest link that still carries anything: 8 kbit/s.
+const SLOWEST_BYTES_S: usize = 1024;
 
 fn overdue(
     wanted: &'static str,

@@ -21,6 +21,11 @@ impl<T> Inflight<T> {
         self.waiting.len()
     }
 
+    /// The oldest that waits.
+    pub(super) fn first(&self) -> Option<&T> {
+        self.waiting.front().map(|(_, value)| value)
+    }
+
     /// Since when an answer is due, if any.
     pub(super) fn since(&self) -> Option<Instant> {
         self.since

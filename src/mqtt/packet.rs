@@ -381,6 +381,11 @@ impl Publish {
         Ok(Self(publish))
     }
 
+    /// Bytes of what it carries.
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.0.payload.len()
+    }
+
     pub(super) fn encode(mut self, id: Option<u16>) -> Bytes {
         self.0.pkid = id.unwrap_or(0);
         encode(&codec::Packet::Publish(self.0))

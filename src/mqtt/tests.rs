@@ -528,3 +528,47 @@ fn random_frames_are_survived() {
         check_bytes(&bytes);
     }
 }
+
+#[test]
+fn messages_may_leave_before_the_answer_to_a_client_that_was_taken_in_before() {
+    let mut world = World::online(31);
+    let limits = world.client.limits().unwrap();
+    let again = world.now;
+    world.client.handle(Input::Lost, again).unwrap();
+    world.client.handle(Input::Opened, again).unwrap();
+    let early = |client: &mut Client, token| {
+        client.publish("t", vec![7; 10], QoS::AtLeastOnce, false, token, again)
+    };
+    assert_eq!(early(&mut world.client, 1), Err(SessionError::Offline), "nobody said that it may");
+    world.client.assume(limits);
+    for token in 1..=3 {
+        early(&mut world.client, token).unwrap();
+    }
+    assert_eq!(early(&mut world.client, 4), Err(SessionError::NoRoom), "the old limits hold");
+    world.server.handle(Input::Opened, again).unwrap();
+    world.carry();
+    assert!(matches!(world.server_events.as_slice(), [ServerEvent::Connect(_)]));
+    world.server.accept(false, again).unwrap();
+    world.carry();
+    let tokens: Vec<_> = world.server_events.drain(1..).collect();
+    for event in tokens {
+        let ServerEvent::Publish { token, .. } = event else { panic!("{event:?}") };
+        world.server.acknowledge(token);
+    }
+    world.carry();
+    let answered = |token| ClientEvent::Acknowledged { token };
+    assert_eq!(world.client_events[1..], [answered(1), answered(2), answered(3)]);
+    assert_eq!(world.client.room(), 3);
+}
+
+#[test]
+fn a_large_message_has_a_second_more_for_each_kib() {
+    let mut world = World::online(32);
+    let (start, large) = (world.now, vec![0; 100 * 1024]);
+    world.client.publish("t", large, QoS::AtLeastOnce, false, 1, start).unwrap();
+    let due = start + PATIENCE + Duration::from_secs(100);
+    // The server is heard all the time.
+    world.client.handle(Input::Bytes(&[0xd0, 0]), due - Duration::from_secs(5)).unwrap();
+    world.client.handle(Input::Tick, due - Duration::from_millis(1)).unwrap();
+    assert!(world.client.handle(Input::Tick, due).is_err());
+}

@@ -43,6 +43,8 @@ pub struct Counters {
     pub paused: AtomicBool,
     source: Side,
     link: Side,
+    link_heard_ms: AtomicU64,
+    link_endpoint: Mutex<String>,
     buffer: Mutex<Buffer>,
     last_commit_us: AtomicU64,
     lag_ms: AtomicU64,
@@ -100,6 +102,8 @@ impl Counters {
             paused: AtomicBool::new(false),
             source: Side::default(),
             link: Side::default(),
+            link_heard_ms: AtomicU64::new(0),
+            link_endpoint: Mutex::default(),
             last_commit_us: AtomicU64::new(0),
             lag_ms: AtomicU64::new(0),
             position: Mutex::default(),
@@ -125,6 +129,16 @@ impl Counters {
         if state == State::Connected && self.buffer.lock().expect(NO_PANIC).batches == 0 {
             self.link_seen(now);
         }
+    }
+
+    /// Bytes came from the other end of the link, whatever they say.
+    pub fn link_heard(&self, now: Instant) {
+        self.link_heard_ms.store(self.since_start_ms(now), Relaxed);
+    }
+
+    /// This endpoint is dialled now, or connected to.
+    pub fn link_to(&self, endpoint: &str) {
+        endpoint.clone_into(&mut self.link_endpoint.lock().expect(NO_PANIC));
     }
 
     /// The collector acknowledged something.
@@ -205,7 +219,9 @@ impl Counters {
             link: Link {
                 state: State::of(self.link.state.load(Relaxed)),
                 silent_ms: age_ms(&self.link),
+                heard_ms: now_ms.saturating_sub(self.link_heard_ms.load(Relaxed)),
                 reconnects: self.reconnects.value(),
+                endpoint: self.link_endpoint.lock().expect(NO_PANIC).clone(),
             },
         };
         status.reasons = health::reasons(&status);
@@ -273,6 +289,19 @@ mod tests {
         counters.source_seen(later);
         counters.link_seen(later);
         assert!(counters.status("a", later).healthy);
+    }
+
+    #[test]
+    fn an_idle_links_signs_of_life_are_heard() {
+        let start = Instant::now();
+        let counters = Counters::new(start);
+        counters.link_is(State::Connected, start);
+        counters.link_to("quic://centre:14567");
+        let later = start + Duration::from_secs(600);
+        counters.link_heard(later);
+        let link = counters.status("a", later + Duration::from_secs(2)).link;
+        assert_eq!((link.heard_ms, link.silent_ms), (2000, 602_000));
+        assert_eq!(link.endpoint, "quic://centre:14567");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | nothing stopped the agent | the reason, at once |
 //! | the source gave a sign of life within [`SILENT_MS_MAX`], or all of it was read | how long it is silent |
-//! | the link stands, or is down for less than that | how long it is down |
+//! | the link stands, keeps to its budget, or is down for less than that | how long it is down |
 //! | a backlog is being acknowledged | how many batches wait, and for how long |
 //! | the buffer has room | that reading pauses |
 
@@ -30,7 +30,9 @@ fn source(status: &Status) -> Option<String> {
         _ if source.silent_ms <= SILENT_MS_MAX => None,
         State::Finished => None,
         State::Connected => Some(format!("source: connected, but silent for {silent_s} s")),
-        State::Connecting | State::Off => Some(format!("source: not connected for {silent_s} s")),
+        State::Connecting | State::Off | State::OverBudget => {
+            Some(format!("source: not connected for {silent_s} s"))
+        }
     }
 }
 
@@ -54,6 +56,8 @@ fn link(status: &Status) -> Option<String> {
             Some(format!("link: {waiting} batches wait, nothing was acknowledged for {silent_s} s"))
         }
         State::Finished if waiting == 0 => None,
+        // It keeps to what it was told; a buffer that fills up meanwhile has a reason of its own.
+        State::OverBudget => None,
         State::Finished | State::Connecting | State::Off => {
             Some(format!("link: down for {silent_s} s"))
         }

@@ -105,8 +105,14 @@ pub struct Link {
     /// Since the collector last acknowledged something, or, with nothing to acknowledge, since the
     /// link came about; since the start if there was neither.
     pub silent_ms: u64,
+    /// Since anything at all was heard of the other end; since the start if nothing ever was.
+    #[serde(default)]
+    pub heard_ms: u64,
     /// Connections after the first.
     pub reconnects: u64,
+    /// What is connected to, or tried.
+    #[serde(default)]
+    pub endpoint: String,
 }
 
 /// The state of a connection.
@@ -122,6 +128,9 @@ pub enum State {
     Connected = 2,
     /// All was read, and there will be no more.
     Finished = 3,
+    /// Closed until the next hour or day, whose share of bytes is not used up yet.
+    #[serde(rename = "over budget")]
+    OverBudget = 4,
 }
 
 impl State {
@@ -131,6 +140,7 @@ impl State {
             1 => Self::Connecting,
             2 => Self::Connected,
             3 => Self::Finished,
+            4 => Self::OverBudget,
             _ => Self::Off,
         }
     }
@@ -143,6 +153,7 @@ impl fmt::Display for State {
             Self::Connecting => "connecting",
             Self::Connected => "connected",
             Self::Finished => "finished",
+            Self::OverBudget => "over budget",
         })
     }
 }
@@ -204,8 +215,9 @@ impl fmt::Display for Status {
             let count = buffer.prepared;
             writeln!(f, "          {count} prepared XA transactions wait for their commit")?;
         }
-        let (seen, reconnects) = (Span(link.silent_ms), link.reconnects);
-        writeln!(f, "link      {}, heard {seen} ago, {reconnects} reconnects", link.state)
+        let (heard, reconnects) = (Span(link.heard_ms), link.reconnects);
+        let to = if link.endpoint.is_empty() { "" } else { &format!(", {}", tame(&link.endpoint)) };
+        writeln!(f, "link      {}{to}, heard {heard} ago, {reconnects} reconnects", link.state)
     }
 }
 
@@ -267,7 +279,13 @@ mod tests {
                 bytes_max: 1 << 29,
                 paused: false,
             },
-            link: Link { state: State::Connecting, silent_ms: 75_000, reconnects: 4 },
+            link: Link {
+                state: State::Connecting,
+                silent_ms: 75_000,
+                heard_ms: 70_000,
+                reconnects: 4,
+                endpoint: "mqtts://centre:8883".to_owned(),
+            },
         }
     }
 
@@ -291,7 +309,7 @@ read      100 transactions, 200 rows, 400 events
 batches   9 staged, 8 sent, 7 acknowledged
 bytes     6000 raw, 500 compressed, 450 sent
 buffer    epoch 1: 9 staged, 7 acknowledged; 2 batches, 40 rows wait; 4096 of 536870912 bytes
-link      connecting, heard 75 s ago, 4 reconnects
+link      connecting, mqtts://centre:8883, heard 70 s ago, 4 reconnects
 "
         );
     }
@@ -306,7 +324,9 @@ link      connecting, heard 75 s ago, 4 reconnects
 
     #[test]
     fn a_state_survives_as_a_number() {
-        for state in [State::Off, State::Connecting, State::Connected, State::Finished] {
+        for state in
+            [State::Off, State::Connecting, State::Connected, State::Finished, State::OverBudget]
+        {
             assert_eq!(State::of(state as u8), state);
         }
     }

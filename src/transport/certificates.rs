@@ -2,12 +2,16 @@
 //!
 //! Verification is never off: the one way to a configuration leads through a CA file. A key file that
 //! others may read is refused. Files are read when a configuration is made; to follow a change on
-//! disk, load again and hand the new one to the next dial or to [`super::Listener::reload`].
+//! disk, load again and hand the new one to the next dial ([`ClientFiles`] does) or to
+//! [`super::Listener::reload`].
+//!
+//! TLS session tickets live in the configuration, in memory: they serve every dial with the same
+//! certificates, and end with the process.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -59,13 +63,70 @@ impl ClientTls {
                     .map_err(|error| unusable(files.chain, &error))?,
             };
             config.alpn_protocols = vec![ALPN.to_vec()];
-            Ok(Arc::new(config))
+            Ok(config)
         };
-        Ok(Self {
-            quic: config(&[&rustls::version::TLS13])?,
-            tcp: config(&[&rustls::version::TLS13, &rustls::version::TLS12])?,
-        })
+        let mut quic = config(&[&rustls::version::TLS13])?;
+        quic.enable_early_data = true;
+        let tcp = config(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+        Ok(Self { quic: Arc::new(quic), tcp: Arc::new(tcp) })
     }
+}
+
+/// A client's certificates that follow their files.
+#[derive(Debug)]
+pub struct ClientFiles {
+    ca: PathBuf,
+    identity: Option<(PathBuf, PathBuf)>,
+    tls: ClientTls,
+    seen: Vec<Option<Stamp>>,
+}
+
+/// What tells a file from the one that it was: device, number, length, time of its last change (seconds
+/// and nanoseconds).
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl ClientFiles {
+    /// Reads the CAs' file and, if there is an identity, the chain's and the key's.
+    ///
+    /// # Errors
+    /// As [`ClientTls::load`].
+    pub fn load(ca: PathBuf, identity: Option<(PathBuf, PathBuf)>) -> Result<Self, TransportError> {
+        let seen = stamps(&ca, identity.as_ref());
+        let tls = Self::read(&ca, identity.as_ref())?;
+        Ok(Self { ca, identity, tls, seen })
+    }
+
+    /// What was read last and could be used.
+    pub fn tls(&self) -> &ClientTls {
+        &self.tls
+    }
+
+    /// Looks whether a file has changed, and if so reads them all. True if that led to others.
+    ///
+    /// # Errors
+    /// They have changed and cannot be used; told once for each change. What was read before stays.
+    pub fn refresh(&mut self) -> Result<bool, TransportError> {
+        let seen = stamps(&self.ca, self.identity.as_ref());
+        if seen == self.seen {
+            return Ok(false);
+        }
+        self.seen = seen;
+        self.tls = Self::read(&self.ca, self.identity.as_ref())?;
+        Ok(true)
+    }
+
+    fn read(ca: &Path, identity: Option<&(PathBuf, PathBuf)>) -> Result<ClientTls, TransportError> {
+        ClientTls::load(ca, identity.map(|(chain, key)| IdentityFiles { chain, key }))
+    }
+}
+
+fn stamps(ca: &Path, identity: Option<&(PathBuf, PathBuf)>) -> Vec<Option<Stamp>> {
+    let stamp = |path: &Path| {
+        let found = fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
+    };
+    let (chain, key) = identity.map(|(chain, key)| (chain.as_path(), key.as_path())).unzip();
+    [Some(ca), chain, key].into_iter().flatten().map(stamp).collect()
 }
 
 /// Whom a server lets in, and who it is.
@@ -101,6 +162,24 @@ impl ServerTls {
         // All or nothing with QUIC (RFC 9001, section 4.6.1).
         config.max_early_data_size = u32::MAX;
         Ok(Self { quic: Arc::new(config), tcp })
+    }
+}
+
+/// The agent's name in the certificate in a PEM file; `None` if it names none.
+///
+/// # Errors
+/// The file cannot be used.
+pub fn name_in(path: &Path) -> Result<Option<String>, TransportError> {
+    Ok(certified_name(&chain(path)?))
+}
+
+/// The one agent's name in a verified chain: the only DNS name of its first certificate.
+pub(super) fn certified_name(chain: &[CertificateDer<'_>]) -> Option<String> {
+    let certificate = webpki::EndEntityCert::try_from(chain.first()?).ok()?;
+    let mut names = certificate.valid_dns_names();
+    match (names.next(), names.next()) {
+        (Some(name), None) if super::is_agent_name(name) => Some(name.to_owned()),
+        _ => None,
     }
 }
 

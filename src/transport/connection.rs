@@ -1,12 +1,14 @@
 //! SHELL: one connection as its users see it, whatever carries it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::TransportError;
-use super::tls;
+use super::{tcp, tls};
 
 /// A stream to a verified peer.
 #[derive(Debug)]
@@ -19,6 +21,9 @@ pub struct Connection {
     pub monitor: Monitor,
     /// Who is there.
     pub peer: Peer,
+    /// Whether the bytes given to [`super::Dialer::connect_early`] have been taken: they are not to be
+    /// written again.
+    pub early: bool,
 }
 
 /// The other end.
@@ -59,6 +64,7 @@ pub struct Reader {
 enum Source {
     Quic(quinn::RecvStream),
     Tls(tls::Half),
+    Plain(tcp::Half),
 }
 
 /// The sending half. Dropping it ends the connection, and what was not yet sent is lost.
@@ -71,11 +77,19 @@ pub struct Writer {
 enum Sink {
     Quic(quinn::SendStream, quinn::Connection),
     Tls(tls::Half),
+    Plain(tcp::Half),
 }
 
 /// A view of the link's health.
 #[derive(Clone, Debug)]
-pub struct Monitor(Option<quinn::Connection>);
+pub struct Monitor(View);
+
+#[derive(Clone, Debug)]
+enum View {
+    Quic(quinn::Connection),
+    /// Bytes given to the TCP socket.
+    Tcp(Arc<AtomicU64>),
+}
 
 /// Counters of a QUIC connection since it began.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -105,8 +119,9 @@ impl Connection {
         Self {
             peer: Peer::new(connection.remote_address(), certified),
             reader: Reader { from: Source::Quic(receive), heard: false },
-            monitor: Monitor(Some(connection.clone())),
+            monitor: Monitor(View::Quic(connection.clone())),
             writer: Writer { to: Sink::Quic(send, connection) },
+            early: false,
         }
     }
 
@@ -114,8 +129,19 @@ impl Connection {
         Self {
             peer: Peer::new(address, certified),
             reader: Reader { from: Source::Tls(half.clone()), heard: false },
-            monitor: Monitor(None),
+            monitor: Monitor(View::Tcp(half.sent())),
             writer: Writer { to: Sink::Tls(half) },
+            early: false,
+        }
+    }
+
+    pub(super) fn plain(address: SocketAddr, half: tcp::Half) -> Self {
+        Self {
+            peer: Peer::new(address, None),
+            reader: Reader { from: Source::Plain(half.clone()), heard: false },
+            monitor: Monitor(View::Tcp(half.sent())),
+            writer: Writer { to: Sink::Plain(half) },
+            early: false,
         }
     }
 }
@@ -137,6 +163,7 @@ impl Reader {
                 Err(error) => return Err(TransportError::Lost { what: error.to_string(), early }),
             },
             Source::Tls(half) => half.read(buffer, early).await?,
+            Source::Plain(half) => half.read(buffer, early).await?,
         };
         self.heard |= len > 0;
         Ok(len)
@@ -155,11 +182,45 @@ impl Writer {
                 stream.write_chunk(bytes).await.map_err(|error| of_write(&error))
             }
             Sink::Tls(half) => half.write_all(&bytes).await,
+            Sink::Plain(half) => half.write_all(&bytes).await,
+        }
+    }
+
+    /// Hands over the first of the bytes, 1 and up, and says how many. Can be cancelled: then none were.
+    /// A slow link leaves some in this end's memory, until [`Writer::flush`] has sent them.
+    ///
+    /// # Errors
+    /// Why the connection is lost.
+    pub async fn write_some(&mut self, bytes: &Bytes) -> Result<usize, TransportError> {
+        match &mut self.to {
+            Sink::Quic(stream, _) => {
+                let written = stream.write_chunks(&mut [bytes.clone()]).await;
+                written.map(|written| written.bytes).map_err(|error| of_write(&error))
+            }
+            Sink::Tls(half) => half.write_some(bytes).await,
+            Sink::Plain(half) => half.write_some(bytes).await,
+        }
+    }
+
+    /// Waits until the system has all that was handed over. Can be cancelled. QUIC sends by itself, so
+    /// that there it never waits.
+    ///
+    /// # Errors
+    /// Why the connection is lost.
+    pub async fn flush(&mut self) -> Result<(), TransportError> {
+        match &mut self.to {
+            Sink::Tls(half) => half.flush(false).await,
+            Sink::Quic(..) | Sink::Plain(_) => Ok(()),
         }
     }
 
     /// Ends the stream, waits a moment for the peer to have all of it, and closes the connection.
     pub async fn finish(mut self) {
+        self.end().await;
+    }
+
+    /// The same, and the connection is closed when this is dropped.
+    pub async fn end(&mut self) {
         match &mut self.to {
             Sink::Quic(stream, _) => {
                 // Closing a QUIC connection throws away what the peer has not acknowledged.
@@ -174,6 +235,7 @@ impl Writer {
                 }
             }
             Sink::Tls(half) => half.finish(FINISH_MAX).await,
+            Sink::Plain(half) => half.finish(FINISH_MAX).await,
         }
     }
 }
@@ -184,19 +246,45 @@ impl Drop for Writer {
             // A monitor that somebody keeps would otherwise hold the connection open.
             Sink::Quic(_, connection) => connection.close(0u32.into(), b""),
             Sink::Tls(half) => half.shut_down(),
+            Sink::Plain(half) => half.shut_down(),
         }
     }
 }
 
 impl Monitor {
+    /// What the link has cost so far, in bytes sent: the datagrams of QUIC with everything that they
+    /// repeat and with their headers (IP and UDP), or the bytes of a TCP stream and a share for theirs,
+    /// which the system does not tell.
+    pub fn cost(&self) -> u64 {
+        match &self.0 {
+            View::Quic(connection) => {
+                let sent = connection.stats().udp_tx;
+                let headers = if connection.remote_address().is_ipv4() { 28 } else { 48 };
+                sent.bytes + sent.datagrams * headers
+            }
+            View::Tcp(sent) => {
+                let sent = sent.load(Ordering::Relaxed);
+                sent + sent / TCP_HEADERS_SHARE + TCP_HANDSHAKE_BYTES
+            }
+        }
+    }
+
+    /// What carries the bytes.
+    fn quic(&self) -> Option<&quinn::Connection> {
+        match &self.0 {
+            View::Quic(connection) => Some(connection),
+            View::Tcp(_) => None,
+        }
+    }
+
     /// The current estimate of the round-trip time; QUIC only.
     pub fn rtt(&self) -> Option<Duration> {
-        self.0.as_ref().map(quinn::Connection::rtt)
+        self.quic().map(quinn::Connection::rtt)
     }
 
     /// The counters so far; QUIC only.
     pub fn statistics(&self) -> Option<Statistics> {
-        let stats = self.0.as_ref()?.stats();
+        let stats = self.quic()?.stats();
         Some(Statistics {
             rtt: stats.path.rtt,
             sent_bytes: stats.udp_tx.bytes,
@@ -209,12 +297,16 @@ impl Monitor {
     }
 }
 
-fn of_write(error: &quinn::WriteError) -> TransportError {
+pub(super) fn of_write(error: &quinn::WriteError) -> TransportError {
     match error {
         quinn::WriteError::ConnectionLost(error) => TransportError::of_quic(error, false),
         error => TransportError::Lost { what: error.to_string(), early: false },
     }
 }
 
+/// Headers of IP and TCP and acknowledgements, as a share of what a segment carries: generous, because
+/// repetitions are not told.
+const TCP_HEADERS_SHARE: u64 = 16;
+const TCP_HANDSHAKE_BYTES: u64 = 200;
 /// Long enough for a bad link's round trip; short enough for a stopping process.
 const FINISH_MAX: Duration = Duration::from_millis(500);

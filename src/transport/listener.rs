@@ -21,8 +21,9 @@ use ring::hmac;
 use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::certificates::certified_name;
 use super::connection::Certified;
-use super::{Connection, QuicSettings, ServerTls, TransportError, is_agent_name, within};
+use super::{Connection, QuicSettings, ServerTls, TransportError, within};
 
 /// A bound QUIC endpoint that lets agents in.
 #[derive(Debug)]
@@ -187,17 +188,9 @@ fn identity(connection: &quinn::Connection) -> Option<Certified> {
 
 /// The one agent whom a verified chain names.
 pub(super) fn certified(chain: &[CertificateDer<'_>]) -> Option<Certified> {
-    let bytes = chain.first()?;
-    let certificate = webpki::EndEntityCert::try_from(bytes).ok()?;
-    let mut names = certificate.valid_dns_names();
-    match (names.next(), names.next()) {
-        (Some(name), None) if is_agent_name(name) => {
-            let print = ring::digest::digest(&ring::digest::SHA256, bytes);
-            let fingerprint = print.as_ref().try_into().ok()?;
-            Some(Certified { name: name.to_owned(), fingerprint })
-        }
-        _ => None,
-    }
+    let name = certified_name(chain)?;
+    let print = ring::digest::digest(&ring::digest::SHA256, chain.first()?);
+    Some(Certified { name, fingerprint: print.as_ref().try_into().ok()? })
 }
 
 fn server_config(tls: &ServerTls, settings: &QuicSettings) -> quinn::ServerConfig {

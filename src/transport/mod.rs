@@ -18,18 +18,23 @@ mod error;
 #[cfg(feature = "collector")]
 mod listener;
 mod quic;
+mod tcp;
 mod tls;
 #[cfg(feature = "collector")]
 mod tls_listener;
 
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 #[cfg(feature = "collector")]
 pub use certificates::ServerTls;
-pub use certificates::{ClientTls, IdentityFiles};
+pub use certificates::{ClientFiles, ClientTls, IdentityFiles, name_in};
 pub use connection::{Connection, Monitor, Peer, Reader, Statistics, Writer};
 pub use error::{Fault, TransportError};
 #[cfg(feature = "collector")]
@@ -45,6 +50,8 @@ pub enum Scheme {
     Quic,
     /// `mqtts://`: MQTT over TLS over TCP.
     Tls,
+    /// `mqtt://`: MQTT over TCP in the clear. Whoever dials it has been told to.
+    Plain,
 }
 
 /// Where a collector or broker is: `quic://host`, `mqtts://[2001:db8::1]:8883`.
@@ -66,6 +73,18 @@ impl EndpointAddress {
     }
 }
 
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Quic => "quic",
+            Scheme::Tls => "mqtts",
+            Scheme::Plain => "mqtt",
+        };
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{scheme}://{open}{}{close}:{}", self.host, self.port)
+    }
+}
+
 impl FromStr for EndpointAddress {
     type Err = TransportError;
 
@@ -75,7 +94,8 @@ impl FromStr for EndpointAddress {
         let (scheme, port) = match scheme {
             "quic" => (Scheme::Quic, PORT_QUIC),
             "mqtts" => (Scheme::Tls, PORT_TLS),
-            _ => return Err(bad("neither quic:// nor mqtts://")),
+            "mqtt" => (Scheme::Plain, PORT_PLAIN),
+            _ => return Err(bad("neither quic://, mqtts:// nor mqtt://")),
         };
         let (host, after) = match rest.strip_prefix('[') {
             Some(rest) => rest.split_once(']').ok_or_else(|| bad("a `[` without `]`"))?,
@@ -94,10 +114,10 @@ impl FromStr for EndpointAddress {
     }
 }
 
-/// Dials peers. Keep it: what one dial needs serves the next.
-#[derive(Debug, Default)]
+/// Dials peers. Keep it: what one dial needs serves the next. Its clones share that.
+#[derive(Clone, Debug, Default)]
 pub struct Dialer {
-    sockets: quic::Sockets,
+    sockets: Arc<quic::Sockets>,
 }
 
 impl Dialer {
@@ -108,11 +128,30 @@ impl Dialer {
     /// Why the last address tried did not work. A client certificate that the peer refuses shows only
     /// when reading, because TLS 1.3 clients finish first.
     pub async fn connect(
-        &mut self,
+        &self,
         endpoint: &EndpointAddress,
         tls: &ClientTls,
         settings: &QuicSettings,
         deadline: Duration,
+    ) -> Result<Connection, TransportError> {
+        self.connect_early(endpoint, tls, settings, deadline, &[]).await
+    }
+
+    /// As [`Dialer::connect`]. To a QUIC peer that was dialled before with these certificates, `early`
+    /// is sent with the first packets (0-RTT); [`Connection::early`] tells whether the peer has read it.
+    ///
+    /// It must have no second effect: the peer's address may get it more than once, and somebody on the
+    /// way who recorded it can send it again.
+    ///
+    /// # Errors
+    /// As [`Dialer::connect`].
+    pub async fn connect_early(
+        &self,
+        endpoint: &EndpointAddress,
+        tls: &ClientTls,
+        settings: &QuicSettings,
+        deadline: Duration,
+        early: &[Bytes],
     ) -> Result<Connection, TransportError> {
         let started = Instant::now();
         let left = || deadline.saturating_sub(started.elapsed());
@@ -121,16 +160,14 @@ impl Dialer {
         for (index, address) in addresses.iter().enumerate() {
             // What a silent address wastes is not to be lost for those behind it.
             let share = left() / (addresses.len() - index).try_into().unwrap_or(1);
+            let (sockets, name) = (&self.sockets, endpoint.name());
             let dialled = match endpoint.scheme {
                 Scheme::Quic => {
-                    let dial =
-                        quic::dial(&mut self.sockets, *address, endpoint.name(), tls, settings);
+                    let dial = quic::dial(sockets, *address, name, tls, settings, early);
                     within(share, "QUIC handshake", dial).await
                 }
-                Scheme::Tls => {
-                    let dial = tls::dial(*address, endpoint.name(), tls);
-                    within(share, "TLS handshake", dial).await
-                }
+                Scheme::Tls => within(share, "TLS handshake", tls::dial(*address, name, tls)).await,
+                Scheme::Plain => within(share, "TCP handshake", tcp::dial(*address)).await,
             };
             match dialled {
                 Ok(connection) => return Ok(connection),
@@ -179,6 +216,7 @@ pub fn is_agent_name(name: &str) -> bool {
 /// What the public brokers use for MQTT over QUIC.
 const PORT_QUIC: u16 = 14567;
 const PORT_TLS: u16 = 8883;
+const PORT_PLAIN: u16 = 1883;
 /// More addresses than this would each get too little time.
 const ADDRESSES_MAX: usize = 4;
 

@@ -1,12 +1,14 @@
 //! SHELL: dialling with QUIC, and the limits that both ends share.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{TransportConfig, VarInt};
 
+use super::connection::of_write;
 use super::{ClientTls, Connection, TransportError};
 
 /// How a QUIC connection behaves.
@@ -88,39 +90,45 @@ impl QuicSettings {
 /// that is lost and made again needs no new memory. They are bound to no particular address of ours,
 /// so that a connection survives when that changes.
 #[derive(Debug, Default)]
-pub(super) struct Sockets {
+pub(super) struct Sockets(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
     v4: Option<quinn::Endpoint>,
     v6: Option<quinn::Endpoint>,
 }
 
 impl Sockets {
-    fn towards(&mut self, address: SocketAddr) -> std::io::Result<&quinn::Endpoint> {
+    fn towards(&self, address: SocketAddr) -> std::io::Result<quinn::Endpoint> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (kept, any) = match address {
-            SocketAddr::V4(_) => (&mut self.v4, IpAddr::from(Ipv4Addr::UNSPECIFIED)),
-            SocketAddr::V6(_) => (&mut self.v6, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
+            SocketAddr::V4(_) => (&mut kept.v4, IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+            SocketAddr::V6(_) => (&mut kept.v6, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
         };
         match kept {
-            Some(endpoint) => Ok(endpoint),
-            None => Ok(kept.insert(quinn::Endpoint::client(SocketAddr::new(any, 0))?)),
+            Some(endpoint) => Ok(endpoint.clone()),
+            None => Ok(kept.insert(quinn::Endpoint::client(SocketAddr::new(any, 0))?).clone()),
         }
     }
 
     /// A socket that cannot even send is not tried again.
-    fn forget(&mut self, address: SocketAddr) {
+    fn forget(&self, address: SocketAddr) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match address {
-            SocketAddr::V4(_) => self.v4 = None,
-            SocketAddr::V6(_) => self.v6 = None,
+            SocketAddr::V4(_) => kept.v4 = None,
+            SocketAddr::V6(_) => kept.v6 = None,
         }
     }
 }
 
-/// Dials one address.
+/// Dials one address; `early` leaves with the first packets if the peer is known from before.
 pub(super) async fn dial(
-    sockets: &mut Sockets,
+    sockets: &Sockets,
     address: SocketAddr,
     name: &str,
     tls: &ClientTls,
     settings: &QuicSettings,
+    early: &[Bytes],
 ) -> Result<Connection, TransportError> {
     let unreachable = |what: String| TransportError::Unreachable { address, what };
     let crypto = QuicClientConfig::try_from(tls.quic.clone())
@@ -135,8 +143,42 @@ pub(super) async fn dial(
             return Err(unreachable(error.to_string()));
         }
     };
-    let lost = |error: quinn::ConnectionError| TransportError::of_quic(&error, true);
-    let connection = connecting.await.map_err(lost)?;
-    let streams = connection.open_bi().await.map_err(lost)?;
+    let connection = if early.is_empty() {
+        connecting.await.map_err(|error| lost(&error))?
+    } else {
+        match connecting.into_0rtt() {
+            Ok((connection, accepted)) => match hasten(&connection, accepted, early).await? {
+                Some(streams) => {
+                    return Ok(Connection {
+                        early: true,
+                        ..Connection::quic(connection, streams, None)
+                    });
+                }
+                None => connection,
+            },
+            Err(connecting) => connecting.await.map_err(|error| lost(&error))?,
+        }
+    };
+    let streams = connection.open_bi().await.map_err(|error| lost(&error))?;
     Ok(Connection::quic(connection, streams, None))
+}
+
+/// Writes before the handshake ends. `None` if the peer did not read it: then that stream is void.
+async fn hasten(
+    connection: &quinn::Connection,
+    accepted: quinn::ZeroRttAccepted,
+    early: &[Bytes],
+) -> Result<Option<(quinn::SendStream, quinn::RecvStream)>, TransportError> {
+    let (mut send, receive) = connection.open_bi().await.map_err(|error| lost(&error))?;
+    let mut chunks = early.to_vec();
+    let written = send.write_all_chunks(&mut chunks).await;
+    if accepted.await {
+        written.map_err(|error| of_write(&error))?;
+        return Ok(Some((send, receive)));
+    }
+    connection.close_reason().map_or(Ok(None), |error| Err(lost(&error)))
+}
+
+fn lost(error: &quinn::ConnectionError) -> TransportError {
+    TransportError::of_quic(error, true)
 }

@@ -5,6 +5,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(super) struct Half(Arc<Shared>);
 struct Shared {
     socket: Async<TcpStream>,
     tls: Mutex<TlsState>,
+    /// Bytes given to the socket.
+    sent: Arc<AtomicU64>,
     /// Given back when both halves are gone.
     _permit: Option<Box<dyn Permit>>,
 }
@@ -54,7 +57,13 @@ impl Half {
     ) -> Self {
         // Acknowledgements are small and must not wait for company.
         let _ = socket.get_ref().set_nodelay(true);
-        Self(Arc::new(Shared { socket, tls: Mutex::new(tls), _permit: permit }))
+        let (tls, sent) = (Mutex::new(tls), Arc::default());
+        Self(Arc::new(Shared { socket, tls, sent, _permit: permit }))
+    }
+
+    /// Counts the bytes given to the socket.
+    pub(super) fn sent(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.0.sent)
     }
 
     pub(super) async fn shake_hands(&self) -> Result<(), TransportError> {
@@ -99,6 +108,14 @@ impl Half {
         Ok(())
     }
 
+    /// As [`super::Writer::write_some`].
+    pub(super) async fn write_some(&self, bytes: &[u8]) -> Result<usize, TransportError> {
+        self.flush(false).await?;
+        let written = self.tls().writer().write(bytes).map_err(|error| lost(&error, false))?;
+        self.flush_some(false)?;
+        Ok(written)
+    }
+
     /// Says goodbye and waits for the peer's end of the stream, but not long.
     pub(super) async fn finish(&self, time: Duration) {
         let goodbye = async {
@@ -134,12 +151,12 @@ impl Half {
     }
 
     /// Sends what TLS has ready.
-    async fn flush(&self, early: bool) -> Result<(), TransportError> {
+    pub(super) async fn flush(&self, early: bool) -> Result<(), TransportError> {
         while self.tls().wants_write() {
             let write = |mut socket: &TcpStream| {
                 let mut tls = self.tls();
                 // The other half may have sent it meanwhile.
-                if tls.wants_write() { tls.write_tls(&mut socket) } else { Ok(0) }
+                if tls.wants_write() { self.count(tls.write_tls(&mut socket)) } else { Ok(0) }
             };
             self.0.socket.write_with(write).await.map_err(|error| lost(&error, early))?;
         }
@@ -151,13 +168,20 @@ impl Half {
     fn flush_some(&self, early: bool) -> Result<(), TransportError> {
         let mut tls = self.tls();
         while tls.wants_write() {
-            match tls.write_tls(&mut self.0.socket.get_ref()) {
+            match self.count(tls.write_tls(&mut self.0.socket.get_ref())) {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(lost(&error, early)),
             }
         }
         Ok(())
+    }
+
+    fn count(&self, written: std::io::Result<usize>) -> std::io::Result<usize> {
+        if let Ok(bytes) = &written {
+            self.0.sent.fetch_add(*bytes as u64, Ordering::Relaxed);
+        }
+        written
     }
 
     pub(super) fn tls(&self) -> MutexGuard<'_, TlsState> {

@@ -1,4 +1,4 @@
-//! What to send next: window, rewind and backoff. No I/O, no clock.
+//! What to send next, where, and how much: window, rewind, backoff, route and budget. No I/O, no clock.
 //!
 //! The uplink remembers numbers only; the batches stay in the buffer. A broker's PUBACK means nothing
 //! here: only the collector's [`Ack`] opens the window and lets the buffer forget.
@@ -9,8 +9,13 @@
 //!        └── in flight ──┘└── still to send ──┘
 //!            ≤ window
 //! ```
+//!
+//! The window follows the link: it grows while acknowledgements come soon, and shrinks to what the link
+//! carries in a few seconds when they come late, so that a slow link has no long queue in front of it.
 
 mod backoff;
+mod budget;
+mod route;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -19,6 +24,8 @@ use crate::batch::{Ack, Demand};
 use crate::position::Sequence;
 
 pub use backoff::Backoff;
+pub use budget::{Allowance, Budget, BudgetLimits, Meter, Record};
+pub use route::Route;
 
 /// The window's limits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,7 +34,8 @@ pub struct Settings {
     pub window_bytes: usize,
     /// Batches that may be under way.
     pub window_batches: usize,
-    /// If batches are under way and the collector says nothing for so long, they are sent again.
+    /// If batches have been taken over by the peer and the collector says nothing for so long, they are
+    /// sent again; each time that this does not help, the wait doubles.
     pub silence_max: Duration,
 }
 
@@ -57,6 +65,11 @@ struct InFlight {
     sequence: Sequence,
     bytes: usize,
     crc: u32,
+    sent_at: Instant,
+    /// Bytes under way when it was sent, its own included.
+    ahead: usize,
+    /// When the peer took it over: it arrived there, which says nothing about the collector.
+    taken_at: Option<Instant>,
 }
 
 /// The sender's view of the link.
@@ -67,8 +80,12 @@ pub struct Uplink {
     acknowledged: Sequence,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
-    /// When the collector last made progress, or the first batch went under way after none was.
+    /// At most the setting.
+    window_bytes: usize,
+    /// When the collector last made progress.
     progress_at: Option<Instant>,
+    /// How often it was silent for too long since then.
+    silences: u32,
 }
 
 impl Uplink {
@@ -80,7 +97,9 @@ impl Uplink {
             acknowledged,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            window_bytes: settings.window_bytes.min(WINDOW_BYTES_FIRST),
             progress_at: None,
+            silences: 0,
         }
     }
 
@@ -97,7 +116,7 @@ impl Uplink {
     /// Whether the window has room for one more batch.
     pub fn has_room(&self) -> bool {
         self.in_flight.is_empty()
-            || self.in_flight_bytes < self.settings.window_bytes
+            || self.in_flight_bytes < self.window_bytes
                 && self.in_flight.len() < self.settings.window_batches
     }
 
@@ -114,18 +133,29 @@ impl Uplink {
     /// The batch behind [`Uplink::sent`] has been handed to the session.
     pub fn send(&mut self, sequence: Sequence, bytes: usize, crc: u32, now: Instant) {
         debug_assert_eq!(sequence, self.sent().next(), "batches leave in order");
-        if self.in_flight.is_empty() {
-            self.progress_at = Some(now);
-        }
-        self.in_flight.push_back(InFlight { sequence, bytes, crc });
         self.in_flight_bytes += bytes;
+        let ahead = self.in_flight_bytes;
+        let batch = InFlight { sequence, bytes, crc, sent_at: now, ahead, taken_at: None };
+        self.in_flight.push_back(batch);
+    }
+
+    /// The peer took over a batch: from now on the collector owes an answer.
+    pub fn taken(&mut self, sequence: Sequence, now: Instant) {
+        let found = self.in_flight.iter_mut().find(|batch| batch.sequence == sequence);
+        if let Some(batch) = found {
+            batch.taken_at.get_or_insert(now);
+        }
+    }
+
+    /// What the window now allows under way, in bytes.
+    pub fn window_bytes(&self) -> usize {
+        self.window_bytes
     }
 
     /// The connection is gone, or the session was: all under way is to be sent again.
     pub fn rewind(&mut self) {
         self.in_flight.clear();
         self.in_flight_bytes = 0;
-        self.progress_at = None;
     }
 
     /// The buffer has begun a new epoch.
@@ -197,11 +227,26 @@ impl Uplink {
 
     fn acknowledge(&mut self, upto: Sequence, now: Instant) {
         self.acknowledged = upto;
-        while let Some(first) = self.in_flight.front().filter(|first| first.sequence <= upto) {
-            self.in_flight_bytes -= first.bytes;
+        (self.progress_at, self.silences) = (Some(now), 0);
+        while let Some(first) = self.in_flight.front().copied()
+            && first.sequence <= upto
+        {
             self.in_flight.pop_front();
+            self.in_flight_bytes -= first.bytes;
+            self.adapt(first, now);
         }
-        self.progress_at = (!self.in_flight.is_empty()).then_some(now);
+    }
+
+    /// Makes the window what the link carries in good time.
+    fn adapt(&mut self, batch: InFlight, now: Instant) {
+        let took = now.saturating_duration_since(batch.sent_at);
+        if took < SOON {
+            self.window_bytes = (self.window_bytes + batch.bytes).min(self.settings.window_bytes);
+        } else if took > LATE {
+            let carries = batch.ahead as f64 * LATE.as_secs_f64() / took.as_secs_f64();
+            let least = WINDOW_BYTES_MIN.min(self.settings.window_bytes);
+            self.window_bytes = (carries as usize).max(least).min(self.window_bytes);
+        }
     }
 
     /// Whether the collector has been silent for too long; then everything is rewound.
@@ -209,15 +254,29 @@ impl Uplink {
         let silent = self.wake_at().is_some_and(|at| at <= now);
         if silent {
             self.rewind();
+            self.silences = (self.silences + 1).min(SILENCES_MAX);
         }
         silent
     }
 
     /// When to call [`Uplink::tick`].
     pub fn wake_at(&self) -> Option<Instant> {
-        self.progress_at.map(|at| at + self.settings.silence_max)
+        let taken_at = self.in_flight.front()?.taken_at?;
+        let since = self.progress_at.map_or(taken_at, |at| at.max(taken_at));
+        Some(since + self.settings.silence_max * 2u32.pow(self.silences))
     }
 }
+
+/// The window of a link of which nothing is known: a second of 2 Mbit/s.
+const WINDOW_BYTES_FIRST: usize = 256 * 1024;
+/// So much may be under way on the slowest link.
+const WINDOW_BYTES_MIN: usize = 16 * 1024;
+/// An answer within this time lets the window grow: longer than any round trip.
+const SOON: Duration = Duration::from_secs(2);
+/// A later one makes it what arrives in this time.
+const LATE: Duration = Duration::from_secs(5);
+/// The wait for a silent collector doubles so often at most: a broker takes over what nobody fetches.
+const SILENCES_MAX: u32 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -315,11 +374,60 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_collector_gets_everything_again() {
+    fn a_collector_that_is_silent_about_what_it_was_given_gets_it_again() {
         let (mut uplink, now) = sending(2);
+        assert_eq!(
+            uplink.wake_at(),
+            None,
+            "a link that has not carried it yet is no silent collector"
+        );
+        uplink.taken(Sequence(1), now);
         assert!(!uplink.tick(now + Duration::from_secs(19)));
         assert!(uplink.tick(now + Duration::from_secs(20)));
         assert_eq!(uplink.sent(), Sequence::START);
         assert_eq!(uplink.wake_at(), None);
+    }
+
+    #[test]
+    fn a_collector_that_stays_silent_is_asked_more_and_more_seldom() {
+        let (mut uplink, mut now) = sending(0);
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            uplink.send(Sequence(1), 40, 1, now);
+            uplink.taken(Sequence(1), now);
+            let at = uplink.wake_at().unwrap();
+            waits.push((at - now).as_secs());
+            now = at;
+            assert!(uplink.tick(now));
+        }
+        assert_eq!(waits, [20, 40, 80, 160, 320, 640, 640]);
+        uplink.send(Sequence(1), 40, 1, now);
+        uplink.hear(&ack(1, 1), Sequence(1), |_| None, now);
+        uplink.send(Sequence(2), 40, 2, now);
+        uplink.taken(Sequence(2), now);
+        assert_eq!(uplink.wake_at(), Some(now + Duration::from_secs(20)));
+    }
+
+    /// Sends batches of 8 KiB over a link of so many bytes per second; the window at the end.
+    fn window_over(rate: usize) -> usize {
+        const BYTES: usize = 8192;
+        let settings = Settings { window_bytes: 1 << 20, window_batches: 999, ..SETTINGS };
+        let (mut uplink, mut now) = (Uplink::new(settings, 1, Sequence::START), Instant::now());
+        for sequence in 1..500 {
+            while uplink.has_room() {
+                uplink.send(uplink.sent().next(), BYTES, uplink.sent().0 as u32 + 1, now);
+            }
+            now += Duration::from_secs_f64(BYTES as f64 / rate as f64);
+            uplink.hear(&ack(1, sequence), uplink.sent(), |_| None, now);
+        }
+        uplink.window_bytes()
+    }
+
+    #[test]
+    fn the_window_becomes_what_the_link_carries_in_a_few_seconds() {
+        assert_eq!(window_over(10_000_000), 1 << 20);
+        let slow = window_over(20_000);
+        assert!((30_000..150_000).contains(&slow), "{slow}");
+        assert_eq!(window_over(1000), WINDOW_BYTES_MIN);
     }
 }

@@ -1,0 +1,295 @@
+//! SHELL: one connection: what arrives goes to the pump, what the pump has leaves, as the budget allows.
+//!
+//! Reading never waits for writing: a link that takes nothing still brings acknowledgements.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use smol::future;
+
+use crate::mqtt::{Bytes, Input};
+use crate::transport::{Connection, Monitor, Peer, Reader, TransportError, Writer};
+use crate::uplink::Allowance;
+
+use super::link::{End, Lost, Trip, stopped};
+use super::pump::{Pump, PumpError};
+use super::road::Beside;
+
+/// How a connection ended.
+pub(super) enum Over {
+    /// The loop is to end.
+    End(End),
+    /// It broke.
+    Lost(Lost),
+    /// The hour's or the day's budget is used up.
+    Spent,
+    /// Another one, made beside it, takes its place.
+    Replaced(Box<Connection>),
+}
+
+/// See the module.
+pub(super) struct Line {
+    reader: Reader,
+    writer: Writer,
+    monitor: Monitor,
+    peer: Peer,
+    buffer: Vec<u8>,
+    /// Packets that leave next.
+    out: VecDeque<Bytes>,
+    /// Part of the first of them has left already.
+    torn: bool,
+    /// All that left is in the system's hands.
+    flushed: bool,
+    beside: Option<Beside>,
+    report_at: Instant,
+    answered: bool,
+}
+
+/// What a line waits for.
+enum Event {
+    Read(Result<usize, TransportError>),
+    Wrote(Result<usize, TransportError>),
+    Flushed(Result<(), TransportError>),
+    Staged,
+    Tick,
+    Beside(Result<Connection, TransportError>),
+    Stop(End),
+}
+
+/// How often the agent's state is published.
+const REPORT_EVERY: Duration = Duration::from_secs(30);
+/// How often a link with a budget is asked what it has sent.
+const SETTLE_EVERY: Duration = Duration::from_millis(200);
+/// The longest goodbye.
+const FAREWELL_MAX: Duration = Duration::from_millis(600);
+/// A goodbye that would cost more than this under a budget is not said.
+const FAREWELL_BYTES_MAX: usize = 1500;
+/// Handed over at a time.
+const PORTION: usize = 64 * 1024;
+
+impl Line {
+    /// A line over a connection, on which `out` is to be written first.
+    pub(super) fn new(connection: Connection, out: Vec<Bytes>) -> Self {
+        let Connection { reader, writer, monitor, peer, .. } = connection;
+        Self {
+            reader,
+            writer,
+            monitor,
+            peer,
+            buffer: vec![0; 16 * 1024],
+            out: out.into(),
+            torn: false,
+            flushed: true,
+            beside: None,
+            report_at: Instant::now(),
+            answered: false,
+        }
+    }
+
+    /// Tells what the connection costs.
+    pub(super) fn monitor(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
+    /// Whether the collector took us in on this connection.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Runs to the connection's end.
+    pub(super) async fn run(&mut self, pump: &mut Pump, trip: &mut Trip<'_>) -> Over {
+        let address = self.peer.address.to_string();
+        let mut turned = Ok(());
+        loop {
+            trip.tell(pump, &address);
+            self.answered |= pump.is_ready();
+            self.out.extend(std::iter::from_fn(|| pump.poll()));
+            if let Err(error) = turned {
+                self.say_the_rest(trip).await;
+                return Over::Lost(Lost::from(&error));
+            }
+            let ties = trip.ties;
+            ties.idle.store(pump.is_idle(), Ordering::Relaxed);
+            ties.behind.store(pump.is_behind(), Ordering::Relaxed);
+            let now = Instant::now();
+            if pump.is_ready() && self.report_at <= now {
+                self.report_at = now + REPORT_EVERY;
+                turned = report(pump, trip, now);
+                continue;
+            }
+            if ties.finished.load(Ordering::Acquire) && pump.is_drained() {
+                self.farewell(pump, trip).await;
+                return Over::End(End::Drained);
+            }
+            if self.answered && self.beside.is_none() {
+                self.beside = trip.road.beside(now);
+                if self.beside.is_some() {
+                    trip.purse.dialled();
+                }
+            }
+            let allowance = trip.purse.allowance();
+            if let Allowance::Spent { .. } = allowance {
+                self.farewell(pump, trip).await;
+                return Over::Spent;
+            }
+            let event = self.wait(pump, trip, allowance).await;
+            turned = match self.take(event, pump, trip).await {
+                Ok(turned) => turned,
+                Err(over) => return over,
+            };
+        }
+    }
+
+    /// Waits for the next thing.
+    async fn wait(&mut self, pump: &Pump, trip: &Trip<'_>, allowance: Allowance) -> Event {
+        let ties = trip.ties;
+        let (mut most, mut paid_at) = (0, None);
+        match allowance {
+            Allowance::Bytes(bytes) => most = bytes.min(PORTION),
+            Allowance::At(at) => paid_at = Some(at).filter(|_| !self.out.is_empty()),
+            Allowance::Spent { .. } => {}
+        }
+        let settle_at = trip.purse.is_limited().then(|| Instant::now() + SETTLE_EVERY);
+        let report_at = pump.is_ready().then_some(self.report_at);
+        let beside_at =
+            Some(trip.road.wake_at()).filter(|_| self.answered && self.beside.is_none());
+        let due = [pump.wake_at(), report_at, beside_at, paid_at, settle_at];
+        let wake_at = due.into_iter().flatten().min();
+        let portion = self.out.front().map(|first| first.slice(..first.len().min(most)));
+        let portion = portion.filter(|portion| !portion.is_empty());
+        let (writer, flushed) = (&mut self.writer, self.flushed);
+        let read = async { Event::Read(self.reader.read(&mut self.buffer).await) };
+        let write = async {
+            match portion {
+                Some(portion) => Event::Wrote(writer.write_some(&portion).await),
+                None if !flushed => Event::Flushed(writer.flush().await),
+                None => std::future::pending().await,
+            }
+        };
+        let staged = async {
+            match ties.staged.recv().await {
+                Ok(()) => Event::Staged,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let tick = async {
+            match wake_at {
+                Some(at) => smol::Timer::at(at).await,
+                None => std::future::pending().await,
+            };
+            Event::Tick
+        };
+        let beside = async {
+            match &mut self.beside {
+                Some(beside) => Event::Beside(beside.done().await),
+                None => std::future::pending().await,
+            }
+        };
+        let stop = async {
+            match stopped::<()>(ties).await {
+                Err(end) => Event::Stop(end),
+                Ok(()) => std::future::pending().await,
+            }
+        };
+        let link = future::or(read, future::or(tick, write));
+        future::or(stop, future::or(link, future::or(staged, beside))).await
+    }
+
+    /// Hands what happened to the pump.
+    async fn take(
+        &mut self,
+        event: Event,
+        pump: &mut Pump,
+        trip: &mut Trip<'_>,
+    ) -> Result<Result<(), PumpError>, Over> {
+        let now = Instant::now();
+        let lost = |error: TransportError| Over::Lost(error.to_string().into());
+        Ok(match event {
+            Event::Read(Ok(0)) => {
+                return Err(Over::Lost("the collector closed the link".to_owned().into()));
+            }
+            Event::Read(Ok(len)) => {
+                trip.ties.counters.link_heard(now);
+                let bytes = self.buffer.get(..len).unwrap_or_default();
+                pump.handle(Input::Bytes(bytes), now)
+            }
+            Event::Read(Err(error)) | Event::Wrote(Err(error)) | Event::Flushed(Err(error)) => {
+                return Err(lost(error));
+            }
+            Event::Wrote(Ok(len)) => {
+                self.wrote(len);
+                trip.purse.hand(len);
+                trip.ties.counters.bytes_sent.add(len as u64);
+                Ok(())
+            }
+            Event::Flushed(Ok(())) => {
+                self.flushed = true;
+                Ok(())
+            }
+            Event::Staged => pump.fill(now),
+            Event::Tick => pump.handle(Input::Tick, now),
+            Event::Beside(dialled) => {
+                let Some(beside) = self.beside.take() else { return Ok(Ok(())) };
+                match dialled {
+                    Ok(connection) => {
+                        trip.road.switched(&beside);
+                        self.farewell(pump, trip).await;
+                        return Err(Over::Replaced(Box::new(connection)));
+                    }
+                    Err(error) => trip.road.beside_failed(&beside, &error, now),
+                }
+                Ok(())
+            }
+            Event::Stop(end) => {
+                self.farewell(pump, trip).await;
+                return Err(Over::End(end));
+            }
+        })
+    }
+
+    fn wrote(&mut self, len: usize) {
+        (self.torn, self.flushed) = (true, false);
+        if let Some(first) = self.out.front_mut() {
+            let _ = first.split_to(len.min(first.len()));
+            if first.is_empty() {
+                self.out.pop_front();
+                self.torn = false;
+            }
+        }
+    }
+
+    /// Says goodbye behind the packet that is under way.
+    async fn farewell(&mut self, pump: &mut Pump, trip: &Trip<'_>) {
+        self.out.truncate(usize::from(self.torn));
+        pump.disconnect();
+        self.out.extend(std::iter::from_fn(|| pump.poll()));
+        self.say_the_rest(trip).await;
+    }
+
+    /// Writes what is left and closes, within a moment.
+    async fn say_the_rest(&mut self, trip: &Trip<'_>) {
+        let bytes: usize = self.out.iter().map(Bytes::len).sum();
+        if trip.purse.is_limited() && bytes > FAREWELL_BYTES_MAX {
+            return;
+        }
+        let said = async {
+            for bytes in self.out.drain(..) {
+                if self.writer.write(bytes).await.is_err() {
+                    return;
+                }
+            }
+            self.writer.end().await;
+        };
+        let late = async {
+            smol::Timer::after(FAREWELL_MAX).await;
+        };
+        future::or(said, late).await;
+    }
+}
+
+fn report(pump: &mut Pump, trip: &Trip<'_>, now: Instant) -> Result<(), PumpError> {
+    let status = trip.ties.counters.status(&trip.ties.agent, now);
+    let status = serde_json::to_vec(&status).expect("a status always serializes");
+    pump.report(status, now)
+}
