@@ -29,7 +29,7 @@ esac
 under=${target//-/_} upper=$(echo "${target//-/_}" | tr a-z A-Z)
 set_for() { export "$1=${!1:-$2}"; } # what the caller has set stays
 
-# Of SQLite, only what the buffer uses. Its tests hold with these flags as with rusqlite's own.
+# Of SQLite, only what the buffer uses.
 set_for LIBSQLITE3_FLAGS "-USQLITE_ENABLE_FTS3 -USQLITE_ENABLE_FTS3_PARENTHESIS -USQLITE_ENABLE_FTS5 -USQLITE_ENABLE_RTREE
   -USQLITE_ENABLE_DBSTAT_VTAB -USQLITE_ENABLE_STAT4 -USQLITE_ENABLE_COLUMN_METADATA -USQLITE_ENABLE_LOAD_EXTENSION
   -USQLITE_SOUNDEX -DSQLITE_OMIT_LOAD_EXTENSION -DSQLITE_OMIT_JSON -DSQLITE_OMIT_DEPRECATED -DSQLITE_OMIT_SHARED_CACHE"
