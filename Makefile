@@ -15,12 +15,15 @@ SEEDS ?= 1000
 AGENTS ?= 1000
 # `make fuzz` ends after so many executions of all targets together; or after SECONDS of each.
 RUNS ?=
+# What `make size` and `make memory` hold the static program to.
+SIZE_MAX ?= 4500000
+MEMORY_MAX ?= 6144
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim network hostile load differential fuzz agent collector bench size
+.PHONY: help run test check sim network hostile load differential fuzz agent collector bench size memory cross-amd64 cross-arm64 cross-test
 
 help: ## lists what can be done
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 run: ## shows it at work: server, agent, collector, changes arriving (ROWS=… or SECONDS=… to end by itself)
 	$(CARGO) build --quiet --features collector --bins --example run
@@ -76,5 +79,17 @@ bench: ## measures what is promised, in units, and decoding beside others (BENCH
 	$(CARGO) build --release --features collector --example scan
 	$(CARGO) run --release --features collector --example bench
 
-size: agent ## tells the edge program's size in bytes
-	@wc -c < target/release/rivulet
+cross-amd64: ## builds the edge's program as one static file for x86-64: target/cross/amd64/rivulet
+	CARGO="$(CARGO)" cross/build.sh amd64
+
+cross-arm64: ## the same for ARM64: target/cross/arm64/rivulet
+	CARGO="$(CARGO)" cross/build.sh arm64
+
+cross-test: ## the ARM64 program, emulated: what it decodes; and MariaDB to collector with kill -9 (KILLS=20, TRANSACTIONS=2000)
+	CARGO="$(CARGO)" cross/test.sh
+
+size: cross-amd64 ## tells the static program's size in bytes, and fails if that is more than SIZE_MAX
+	@bytes=$$(wc -c < target/cross/amd64/rivulet) && echo "size: $$bytes bytes; at most $(SIZE_MAX)" && [ $$bytes -le $(SIZE_MAX) ]
+
+memory: cross-amd64 ## tells what the static program takes of memory to decode, and fails if that is more than MEMORY_MAX (KiB)
+	cross/memory.sh target/cross/amd64/rivulet $(MEMORY_MAX)

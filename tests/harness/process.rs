@@ -11,8 +11,12 @@ use std::time::{Duration, Instant};
 pub const RIVULET: &str = "rivulet";
 pub const COLLECTOR: &str = "rivulet-collector";
 
-/// The path of one of our programs, as cargo built it beside this one.
+/// The path of one of our programs, as cargo built it beside this one; `RIVULET_PROGRAM` names another of the
+/// edge's, as one for another architecture.
 pub fn program(name: &str) -> PathBuf {
+    if let Some(other) = std::env::var_os("RIVULET_PROGRAM").filter(|_| name == RIVULET) {
+        return PathBuf::from(other);
+    }
     let built = match name {
         RIVULET => option_env!("CARGO_BIN_EXE_rivulet"),
         COLLECTOR => option_env!("CARGO_BIN_EXE_rivulet-collector"),
