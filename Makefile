@@ -11,14 +11,16 @@ VALUES ?= 1000000
 SEED ?=
 # How many worlds `make sim` tries; SEED=n replays one.
 SEEDS ?= 1000
+# How often `make chaos` kills in each of its tests.
+KILLS ?= 300
 # `make fuzz` ends after so many executions of all targets together; or after SECONDS of each.
 RUNS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim network differential fuzz agent collector bench size
+.PHONY: help run test check sim sim-bugs chaos network differential fuzz agent collector bench size
 
 help: ## lists what can be done
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 run: ## shows it at work: server, agent, collector, changes arriving (ROWS=… or SECONDS=… to end by itself)
 	$(CARGO) build --quiet --features collector --bins --example run
@@ -28,8 +30,15 @@ test: ## fetches the servers that the tests need, then runs all tests (KILLS=500
 	SERVERS="$(SERVERS)" tests/servers.sh fetch all
 	SERVERS="$(SERVERS)" $(CARGO) test --features collector -- --show-output
 
-sim: ## simulates SEEDS=1000 worlds of failing agents, links and collectors, or SEED=n alone
-	SEEDS=$(SEEDS) $(CARGO) test --features collector --test sim -- --nocapture
+sim: ## simulates SEEDS=1000 worlds of failing agents, links, brokers, disks and collectors, or SEED=n alone
+	env CARGO_PROFILE_DEV_OPT_LEVEL=3 SEEDS=$(SEEDS) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --features collector --test sim -- --nocapture whatever_fails
+
+chaos: ## kills, cuts, storms, full disks and jumping clocks on real processes (KILLS=300, TRANSACTIONS=n, SEED=n, SERVERS="…")
+	SERVERS="$(SERVERS)" tests/servers.sh fetch all
+	env SERVERS="$(SERVERS)" KILLS=$(KILLS) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --features collector --test chaos -- --nocapture --test-threads 1
+
+sim-bugs: ## makes ten deliberate bugs, one after the other, and lets the simulation find each (BUG=n, SEEDS=n)
+	env SEEDS=$(if $(filter command line,$(origin SEEDS)),$(SEEDS)) BUG=$(BUG) $(CARGO) run --quiet --features collector --example sim-bugs
 
 fuzz: ## fuzzes all that reads bytes from outside: RUNS=10000000 executions in total, or SECONDS=… for each target
 	tests/fuzz/run.sh "$(RUNS)" "$(SECONDS)"
