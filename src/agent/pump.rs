@@ -188,7 +188,7 @@ impl Pump {
             Input::Opened | Input::Lost => {
                 self.ready = false;
                 self.epochs = 0;
-                self.uplink.rewind();
+                self.rewind();
                 self.out.clear();
             }
             Input::Tick if self.uplink.tick(now) => {
@@ -200,6 +200,13 @@ impl Pump {
         self.drain(now)?;
         handled?;
         self.fill(now)
+    }
+
+    /// What counts is what the buffer says: what was heard last it may not have been able to store.
+    fn rewind(&mut self) {
+        let inner = self.shared.lock();
+        let (epoch, acknowledged) = (inner.buffer.epoch(), inner.buffer.acknowledged());
+        self.uplink = Uplink::new(self.settings.uplink, epoch, acknowledged);
     }
 
     /// Sends what the window allows.

@@ -62,6 +62,7 @@ impl UdpRelay {
             order: Vec::new(),
             waiting: BTreeMap::new(),
             number: 0,
+            highest: [0; 2],
             counts: Arc::clone(&counts),
         };
         let (sky, end) = (Arc::clone(&weather), Arc::clone(&stop));
@@ -103,6 +104,8 @@ struct Carrier {
     order: Vec<SocketAddr>,
     waiting: BTreeMap<(Instant, u64), Datagram>,
     number: u64,
+    /// The last one that left, of those to the process and of those back.
+    highest: [u64; 2],
     counts: Arc<Counts>,
 }
 
@@ -118,7 +121,6 @@ impl Carrier {
             }
         }
         let now = Instant::now();
-        let mut highest = 0;
         while let Some(first) = self.waiting.first_entry()
             && first.key().0 <= now
         {
@@ -126,9 +128,10 @@ impl Carrier {
             if weather.cut {
                 continue;
             }
-            let overtaken = u64::from(datagram.number < highest);
+            let highest = &mut self.highest[usize::from(datagram.back)];
+            let overtaken = u64::from(datagram.number < *highest);
             self.counts.overtaken.fetch_add(overtaken, Ordering::Relaxed);
-            highest = highest.max(datagram.number);
+            *highest = datagram.number.max(*highest);
             self.send(&datagram);
         }
     }

@@ -492,7 +492,7 @@ impl Edge {
         };
         let staged_end = history.changes_before(behind);
         // Everything that is kept, oldest first; a new epoch may need all of it.
-        let (mut from, mut expected) = (Sequence::START, None);
+        let (mut from, mut expected) = (Sequence::START, None::<usize>);
         loop {
             let staged = match buffer.after(from) {
                 Ok(Some(staged)) => staged,
@@ -514,7 +514,10 @@ impl Edge {
             if meta.part == 0 {
                 let at = change_at(history, &meta);
                 match expected {
-                    Some(end) if self.healed => assert!(at <= end, "staged batches leave a gap"),
+                    // A prepared transaction whose commit is read again and has arrived is left out.
+                    Some(end) if self.healed => {
+                        assert!(at <= end.max(sunk), "staged batches leave a gap: {end}..{at}");
+                    }
                     Some(end) => assert_eq!(at, end, "staged batches leave a gap"),
                     None => assert!(at <= sunk, "forgotten before it arrived: {sunk}..{at}"),
                 }
@@ -528,7 +531,10 @@ impl Edge {
         }
         match expected {
             // What was read before a healing is staged, and is read once more.
-            Some(end) if self.healed => assert!(end >= staged_end, "the checkpoint is too far on"),
+            Some(end) if self.healed => {
+                let last = end.max(sunk);
+                assert!(last >= staged_end, "the checkpoint is too far on: {last}, {staged_end}");
+            }
             Some(end) => assert_eq!(end, staged_end, "the checkpoint is not behind what is staged"),
             None => assert!(
                 staged_end <= sunk,

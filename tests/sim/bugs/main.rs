@@ -67,23 +67,29 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Builds the simulation of the copy.
+fn cargo(project: &Path, folder: &Path) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["test", "--quiet", "--features", "collector", "--test", "sim"]);
+    cargo.current_dir(folder);
+    if std::env::var_os("CARGO_TARGET_DIR").is_none() {
+        cargo.env("CARGO_TARGET_DIR", project.join("target"));
+    }
+    cargo
+}
+
 /// Which seed found it, and what it said.
 fn hunt(bug: &Bug, project: &Path, folder: &Path, seeds: u64) -> Option<String> {
     let path = folder.join(bug.file);
     let sound = fs::read_to_string(&path).expect("a source file");
     assert_eq!(sound.matches(bug.from).count(), 1, "{}: {}", bug.file, bug.what);
     fs::write(&path, sound.replace(bug.from, bug.to)).expect("the copy can be written");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(folder).args(["test", "--quiet", "--features", "collector", "--test", "sim"]);
-    cargo.env("CARGO_TARGET_DIR", project.join("target")).env("RUSTFLAGS", "-Awarnings");
-    let built = cargo.arg("--no-run").output().expect("cargo can be run");
+    let built = cargo(project, folder).arg("--no-run").output().expect("cargo can be run");
     let said = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "{}: the bug is none: {said}", bug.what);
-    let mut cargo = Command::new(cargo.get_program());
-    cargo.current_dir(folder).args(["test", "--quiet", "--features", "collector", "--test", "sim"]);
-    cargo.env("CARGO_TARGET_DIR", project.join("target")).env("RUSTFLAGS", "-Awarnings");
-    cargo.args(["--", "--nocapture", "whatever_fails"]).env("SEEDS", seeds.to_string());
-    let run = cargo.env_remove("SEED").output().expect("cargo can be run");
+    let mut hunt = cargo(project, folder);
+    hunt.args(["--", "--nocapture", "whatever_fails"]).env("SEEDS", seeds.to_string());
+    let run = hunt.env_remove("SEED").output().expect("cargo can be run");
     fs::write(&path, sound).expect("the copy can be written");
     if run.status.success() {
         return None;
