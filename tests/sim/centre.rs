@@ -96,13 +96,20 @@ pub(crate) struct Centre {
     told: HashMap<String, (u64, Sequence)>,
     /// The epoch of each agent's last batch that could not be taken.
     refused: HashMap<String, u64>,
+    /// Agents may come with another history than the one that they had.
+    forks: bool,
     session: ServerSettings,
     reader: Option<Reader>,
     sink: Sink,
 }
 
 impl Centre {
-    pub(crate) fn new(folder: PathBuf, session: ServerSettings, broker: Option<Broker>) -> Self {
+    pub(crate) fn new(
+        folder: PathBuf,
+        session: ServerSettings,
+        broker: Option<Broker>,
+        forks: bool,
+    ) -> Self {
         let mut centre = Self {
             sink: Sink::default(),
             disk: Disk::mount(&folder),
@@ -117,6 +124,7 @@ impl Centre {
             acks: HashMap::new(),
             told: HashMap::new(),
             refused: HashMap::new(),
+            forks,
             session,
         };
         std::fs::create_dir_all(centre.path().parent().unwrap()).unwrap();
@@ -148,12 +156,12 @@ impl Centre {
     /// The process dies and starts again; with `power_cut`, so does its machine. Its connections are gone.
     pub(crate) fn kill(&mut self, power_cut: bool, rng: &mut Rng) {
         self.disk.mend();
-        let copy = match power_cut {
-            true => Copy::after_power_cut(&self.path(), &self.disk, rng),
-            false => Copy::of(&self.path()),
-        };
         let old = self.path();
         self.starts += 1;
+        let copy = match power_cut {
+            true => Copy::after_power_cut(&old, &self.disk, rng),
+            false => Copy::after_kill(&old, &self.disk, &self.path()),
+        };
         std::fs::create_dir_all(self.path().parent().unwrap()).unwrap();
         copy.restore(&self.path());
         self.jobs.clear();
@@ -278,6 +286,7 @@ impl Centre {
             match ack.demand {
                 // What is behind a batch that was refused is missing it.
                 Some(Demand::NewEpoch | Demand::Schemas) => {
+                    assert!(self.forks, "{agent}: an epoch without cause: {ack:?}");
                     self.refused.insert(agent.clone(), ack.demand_epoch);
                 }
                 Some(Demand::Rewind) if self.broker.is_none() => {
@@ -329,6 +338,8 @@ struct Sink {
     /// By agent: how many changes came, all of them as they were committed.
     sunk: HashMap<String, usize>,
     schemas: HashMap<(String, u64), Arc<Table>>,
+    /// By agent: the batch that came last: its epoch, number and checksum.
+    last: HashMap<String, (u64, Sequence, u32)>,
 }
 
 impl Sink {
@@ -354,6 +365,15 @@ impl Sink {
         history: &History,
     ) -> Result<(), BatchError> {
         let message = Message::parse(&entry.message)?;
+        let own = (entry.epoch, entry.sequence, message.crc);
+        let last = self.last.insert(entry.agent.clone(), own);
+        // Of a transaction that was abandoned there is nothing here but a hole in the numbers.
+        if let Some((epoch, sequence, crc)) = last
+            && (epoch, sequence.next()) == (entry.epoch, entry.sequence)
+        {
+            let chained = message.identity.previous_crc == crc;
+            assert!(chained, "entry {} does not follow the one before it", entry.number);
+        }
         let batch = Batch::open(&message.meta, message.body, Limits::default())?;
         for fingerprint in batch.tables() {
             let key = (entry.agent.clone(), *fingerprint);

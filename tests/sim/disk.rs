@@ -130,6 +130,14 @@ impl Disk {
         Some(bytes)
     }
 
+    /// A file is the other one now, with all that a power cut may still undo.
+    pub(crate) fn carry(&self, from: &Path, to: &Path) {
+        let (Some(from), Some(to)) = (from.to_str(), to.to_str()) else { return };
+        let mut state = self.state();
+        let writes = std::mem::take(&mut state.file(from).writes);
+        state.file(to).writes = writes;
+    }
+
     /// Files below this folder are gone.
     pub(crate) fn forget(&self, folder: &Path) {
         self.state().files.retain(|path, _| !Path::new(path).starts_with(folder));

@@ -32,6 +32,15 @@ pub(crate) struct Faults {
     pub(crate) failed_over: u32,
 }
 
+impl Faults {
+    /// Whether agents may come with another history than the one that they had.
+    fn fork(&self) -> bool {
+        let Self { power_cut, backup_restored, buffer_lost, rotten, disk_failed, .. } = *self;
+        let causes = [power_cut, backup_restored, buffer_lost, rotten, disk_failed];
+        causes.into_iter().chain([self.history_reset]).any(|rate| rate > 0)
+    }
+}
+
 pub(crate) struct World {
     seed: u64,
     rng: Rng,
@@ -49,7 +58,7 @@ pub(crate) struct World {
     _folder: TempDir,
 }
 
-const STORY_MAX: usize = 60;
+const STORY_MAX: usize = 120;
 /// Far more than any seed needs once nothing fails any more.
 const STEPS_TO_DRAIN: u32 = 20_000;
 /// The same in the world's time: a dead link is noticed, what a broker dropped is sent again.
@@ -107,7 +116,7 @@ impl World {
             .collect();
         Self {
             seed,
-            centre: Centre::new(folder.path().join("centre"), session, broker),
+            centre: Centre::new(folder.path().join("centre"), session, broker, faults.fork()),
             commits_left: rng.u32(10..80),
             rng,
             now,
@@ -420,6 +429,11 @@ impl World {
         centre.sink(|agent| history(edges, agent));
         for edge in &mut self.edges {
             edge.check(self.centre.sunk(&edge.name), self.steps.is_multiple_of(24));
+        }
+        for index in 0..self.edges.len() {
+            for note in std::mem::take(&mut self.edges[index].notes) {
+                self.tell(|| format!("edge-{index}: {note}"));
+            }
         }
     }
 
