@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, Once};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -83,7 +83,7 @@ enum Fate {
 static DISKS: Mutex<Vec<Disk>> = Mutex::new(Vec::new());
 
 fn disks() -> MutexGuard<'static, Vec<Disk>> {
-    DISKS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    DISKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Disk {
@@ -101,7 +101,7 @@ impl Disk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn refuse(&self, what: Refused, times: u32) {
