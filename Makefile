@@ -13,6 +13,8 @@ SEED ?=
 SEEDS ?= 1000
 # How many agents `make load` simulates.
 AGENTS ?= 1000
+# How often `make chaos` kills in each of its tests.
+KILLS ?= 300
 # `make fuzz` ends after so many executions of all targets together; or after SECONDS of each.
 RUNS ?=
 # What `make size` and `make memory` hold the static program to.
@@ -20,7 +22,7 @@ SIZE_MAX ?= 4500000
 MEMORY_MAX ?= 6144
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim network hostile load differential fuzz agent collector bench size memory cross-amd64 cross-arm64 cross-test
+.PHONY: help run test check sim sim-bugs chaos network hostile load differential fuzz agent collector bench size memory cross-amd64 cross-arm64 cross-test
 
 help: ## lists what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -33,8 +35,15 @@ test: ## fetches the servers that the tests need, then runs all tests (KILLS=500
 	SERVERS="$(SERVERS)" tests/servers.sh fetch all
 	SERVERS="$(SERVERS)" $(CARGO) test --features collector -- --show-output
 
-sim: ## simulates SEEDS=1000 worlds of failing agents, links and collectors, or SEED=n alone
-	SEEDS=$(SEEDS) $(CARGO) test --features collector --test sim -- --nocapture
+sim: ## simulates SEEDS=1000 worlds of failing agents, links, brokers, disks and collectors, or SEED=n alone
+	env CARGO_PROFILE_DEV_OPT_LEVEL=3 SEEDS=$(SEEDS) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --features collector --test sim -- --nocapture whatever_fails
+
+chaos: ## kills, cuts, storms, full disks and jumping clocks on real processes (KILLS=300, TRANSACTIONS=n, SEED=n, SERVERS="…")
+	SERVERS="$(SERVERS)" tests/servers.sh fetch all
+	env SERVERS="$(SERVERS)" KILLS=$(KILLS) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --features collector --test chaos -- --nocapture --test-threads 1
+
+sim-bugs: ## makes ten deliberate bugs, one after the other, and lets the simulation find each (BUG=n, SEEDS=n)
+	env SEEDS=$(if $(filter command line,$(origin SEEDS)),$(SEEDS)) BUG=$(BUG) $(CARGO) run --quiet --features collector --example sim-bugs
 
 hostile: ## peers that mean no good at a real collector (CONVERSATIONS=300 that go a little wrong, SEED=n)
 	$(CARGO) test --features collector --test hostile -- --nocapture

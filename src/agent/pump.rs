@@ -194,7 +194,7 @@ impl Pump {
             Input::Opened | Input::Lost => {
                 (self.ready, self.early_bytes) = (false, 0);
                 self.epochs = 0;
-                self.uplink.rewind();
+                self.rewind();
                 self.out.clear();
             }
             Input::Tick if self.uplink.tick(now) => {
@@ -218,6 +218,13 @@ impl Pump {
         let filled = self.fill(now);
         self.early_bytes = 0;
         filled
+    }
+
+    /// What counts is what the buffer says: what was heard last it may not have been able to store.
+    fn rewind(&mut self) {
+        let inner = self.shared.lock();
+        let (epoch, acknowledged) = (inner.buffer.epoch(), inner.buffer.acknowledged());
+        self.uplink = Uplink::new(self.settings.uplink, epoch, acknowledged);
     }
 
     /// Sends what the window allows.
@@ -361,15 +368,29 @@ impl Pump {
         // A retained message may have been cleared; anything else that is no acknowledgement is a
         // newer collector's business.
         let Some(ack) = ours.then(|| Ack::decode(payload).ok()).flatten() else { return Ok(()) };
+        match self.obey(ack, now) {
+            Err(PumpError::Buffer(error)) => self.healed(error),
+            obeyed => obeyed,
+        }
+    }
+
+    fn obey(&mut self, ack: Ack, now: Instant) -> Result<(), PumpError> {
         let shared = self.shared.clone();
         let mut inner = shared.lock();
-        let staged = inner.buffer.staged();
+        let (staged, mut broken) = (inner.buffer.staged(), None);
         let crc_of = |sequence: Sequence| {
             let before = Sequence(sequence.0.checked_sub(1)?);
-            let found = inner.buffer.after(before).ok()??;
+            let found = inner.buffer.after(before).unwrap_or_else(|error| {
+                broken = Some(error);
+                None
+            })?;
             (found.sequence == sequence).then_some(found.crc)
         };
-        match self.uplink.hear(&ack, staged, crc_of, now) {
+        let verdict = self.uplink.hear(&ack, staged, crc_of, now);
+        if let Some(error) = broken {
+            return Err(error.into());
+        }
+        match verdict {
             Verdict::Nothing => {}
             Verdict::Rewound => self.notices.push_back(Notice::Rewound(ack.why)),
             Verdict::Forget(sequence) => {

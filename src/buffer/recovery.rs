@@ -1,5 +1,6 @@
 //! SHELL: how a buffer is opened, looked at after a fault, and mended.
 
+use std::cmp::Ordering;
 use std::fs;
 use std::path::Path;
 
@@ -135,11 +136,12 @@ impl Buffer {
             let end = rows::last_end(db, state.floor, id - 1)?.map_or(state.floor, |(end, _)| end);
             rows::cut(db, end)?;
             prepared::unsettle(db, end)?;
-            state.checkpoint = match rows::last_checkpoint(db, end)? {
-                Some(checkpoint) => checkpoint,
-                None => state.floor_checkpoint.clone(),
-            };
-            state::decode_checkpoint(&state.checkpoint)?;
+            let behind = rows::last_checkpoint(db, end)?;
+            let behind = behind.unwrap_or_else(|| state.floor_checkpoint.clone());
+            // A broken prepared transaction may have taken the source back further.
+            if !is_earlier(&state.checkpoint, &behind)? {
+                state.checkpoint = behind;
+            }
             state.visible = end;
             renumber(state, 0);
             Ok(())
@@ -158,6 +160,16 @@ impl Buffer {
             batches: batches.max(0).unsigned_abs(),
         })
     }
+}
+
+/// Whether a checkpoint is known to lie before another of the same history; both are sound, or empty.
+fn is_earlier(one: &[u8], other: &[u8]) -> Result<bool, Fault> {
+    let (one, other) = (state::decode_checkpoint(one)?, state::decode_checkpoint(other)?);
+    Ok(one.zip(other).is_some_and(|(one, other)| {
+        // A history that began anew has its first files again, made later.
+        one.file_created_s <= other.file_created_s
+            && one.position.order(&other.position).is_some_and(Ordering::is_lt)
+    }))
 }
 
 /// Makes what is staged the first of a new epoch.

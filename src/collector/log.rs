@@ -104,6 +104,9 @@ impl Log {
             bytes_max: settings.bytes_max,
         };
         let db = file::open(path, &KIND, &tuning)?;
+        // What a failed sync left unwritten looks stored until the power is cut, and a sync that follows
+        // does not store it. Written once more into the database file, it is.
+        file::checkpoint(&db, true)?;
         let last = last(&db)?;
         Ok(Self { db, path: path.to_owned(), last, suspect: false, _lock: lock })
     }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::process::{COLLECTOR, Process, RIVULET, run};
+use super::relay::{TcpRelay, UdpRelay};
 use super::server::{Server, free_port};
 
 /// The agent's name.
@@ -13,8 +14,8 @@ pub const AGENT: &str = "edge-1";
 /// Both ends with their keys and configurations. Dropping it ends both and removes everything.
 pub struct Pipeline {
     folder: tempfile::TempDir,
-    /// The network namespaces of agent and collector.
-    namespaces: Option<[String; 2]>,
+    /// What runs agent and collector: a program that becomes them, with its arguments.
+    pub runners: [Vec<String>; 2],
     agent: Option<Process>,
     collector: Option<Process>,
 }
@@ -22,15 +23,26 @@ pub struct Pipeline {
 impl Pipeline {
     /// Makes keys and configurations; nothing runs yet. `buffer_bytes_max` is the agent's.
     pub fn new(server: &Server, buffer_bytes_max: &str) -> Self {
-        let retrieval = "allow_public_key_retrieval = true\n";
-        let key = if server.flavour.is_mysql() { retrieval } else { "" };
-        Self::of_server(server, &format!("tls = \"disabled\"\n{key}"), buffer_bytes_max)
+        Self::of_server(server, &in_the_clear(server), buffer_bytes_max)
+    }
+
+    /// The same with relays between server and agent, and between agent and collector. Lost links are
+    /// noticed soon, and what the clock calls old is forgotten.
+    pub fn through(server: &Server, source: &TcpRelay, seed: u64) -> (Self, UdpRelay) {
+        let (pipeline, port) = (Self::empty(), free_port());
+        let relay = UdpRelay::start(port, seed);
+        let source = pipeline.live_source(server, source.port) + &in_the_clear(server);
+        let agent = pipeline.agent_config(&source, &format!("127.0.0.1:{}", relay.port), "16MiB");
+        let soon = "keep_alive = \"1s\"\nidle_timeout = \"4s\"\ndial_timeout = \"2s\"\n";
+        let collector = pipeline.collector_config(&format!("127.0.0.1:{port}"));
+        pipeline.write_configs(&(agent + soon), &(collector + "[journal]\nage_max = \"1h\"\n"));
+        (pipeline, relay)
     }
 
     /// The same with the lines of the agent's configuration that say how the connection is secured.
     pub fn of_server(server: &Server, security: &str, buffer_bytes_max: &str) -> Self {
         let pipeline = Self::empty();
-        let source = pipeline.live_source(server) + security;
+        let source = pipeline.live_source(server, server.port) + security;
         pipeline.configure(&source, buffer_bytes_max);
         pipeline
     }
@@ -46,7 +58,8 @@ impl Pipeline {
     /// further lines of the agent's `[uplink]`.
     pub fn between(server: &Server, namespaces: [&str; 2], address: &str, more: &str) -> Self {
         let mut pipeline = Self::empty();
-        pipeline.namespaces = Some(namespaces.map(str::to_owned));
+        pipeline.runners =
+            namespaces.map(|name| ["ip", "netns", "exec", name].map(str::to_owned).to_vec());
         let (user, _) = server.replica_user();
         let source = format!(
             "socket = {:?}\nuser = \"{user}\"\npassword_file = {:?}\n",
@@ -54,9 +67,8 @@ impl Pipeline {
             pipeline.password(server)
         );
         let agent = pipeline.agent_config(&source, &format!("{address}:14567"), "512MiB") + more;
-        fs::write(pipeline.path("agent.toml"), agent).expect("a writable folder");
         let collector = pipeline.collector_config(&format!("{address}:14567"));
-        fs::write(pipeline.path("collector.toml"), collector).expect("a writable folder");
+        pipeline.write_configs(&agent, &collector);
         pipeline
     }
 
@@ -64,7 +76,7 @@ impl Pipeline {
         let folder = tempfile::Builder::new().prefix("rivulet-exam-").tempdir();
         let pipeline = Self {
             folder: folder.expect("a temporary folder"),
-            namespaces: None,
+            runners: Default::default(),
             agent: None,
             collector: None,
         };
@@ -80,8 +92,11 @@ impl Pipeline {
     fn configure(&self, source: &str, buffer_bytes_max: &str) {
         let address = format!("127.0.0.1:{}", free_port());
         let agent = self.agent_config(source, &address, buffer_bytes_max);
+        self.write_configs(&agent, &self.collector_config(&address));
+    }
+
+    fn write_configs(&self, agent: &str, collector: &str) {
         fs::write(self.path("agent.toml"), agent).expect("a writable folder");
-        let collector = self.collector_config(&address);
         fs::write(self.path("collector.toml"), collector).expect("a writable folder");
     }
 
@@ -103,10 +118,9 @@ impl Pipeline {
         }
     }
 
-    fn live_source(&self, server: &Server) -> String {
+    fn live_source(&self, server: &Server, port: u16) -> String {
         let (user, _) = server.replica_user();
         let secret = self.password(server);
-        let port = server.port;
         format!(
             "host = \"127.0.0.1\"\n\
              port = {port}\n\
@@ -183,8 +197,7 @@ impl Pipeline {
 
     /// What runs the agent (0) or the collector (1).
     fn within(&self, end: usize) -> Vec<&str> {
-        let Some(namespaces) = &self.namespaces else { return Vec::new() };
-        vec!["ip", "netns", "exec", &namespaces[end]]
+        self.runners[end].iter().map(String::as_str).collect()
     }
 
     /// Panics if it was not started.
@@ -218,6 +231,13 @@ impl Pipeline {
             collector.unwrap_or_default()
         )
     }
+}
+
+/// The lines that say that the connection to the server is not encrypted.
+fn in_the_clear(server: &Server) -> String {
+    let retrieval = "allow_public_key_retrieval = true\n";
+    let key = if server.flavour.is_mysql() { retrieval } else { "" };
+    format!("tls = \"disabled\"\n{key}")
 }
 
 /// The sink's files in the order in which they were written: their names sort so.

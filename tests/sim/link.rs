@@ -81,6 +81,11 @@ impl Link {
         }
     }
 
+    /// Whether what is sent arrives.
+    pub(crate) fn lives(&self) -> bool {
+        !self.dead
+    }
+
     /// One end is gone without a word.
     pub(crate) fn die(&mut self) {
         self.dead = true;

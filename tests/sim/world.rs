@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use rivulet::agent::pump::PumpError;
+use rivulet::agent::pump::{Notice, PumpError};
 use rivulet::mqtt::{Input, ServerSettings};
 use tempfile::TempDir;
 
-use super::centre::Centre;
+use super::broker::{Broker, Habits};
+use super::centre::{Centre, Seat};
+use super::disk::Refused;
 use super::edge::Edge;
 use super::history::{History, Manner, Reading};
 use super::link::{Arrival, End, Link, Weather, once_in};
@@ -22,9 +24,21 @@ pub(crate) struct Faults {
     pub(crate) power_cut: u32,
     pub(crate) backup_restored: u32,
     pub(crate) buffer_lost: u32,
+    pub(crate) rotten: u32,
+    pub(crate) disk_failed: u32,
     pub(crate) collector_killed: u32,
+    pub(crate) broker_crashed: u32,
     pub(crate) history_reset: u32,
     pub(crate) failed_over: u32,
+}
+
+impl Faults {
+    /// Whether agents may come with another history than the one that they had.
+    fn fork(&self) -> bool {
+        let Self { power_cut, backup_restored, buffer_lost, rotten, disk_failed, .. } = *self;
+        let causes = [power_cut, backup_restored, buffer_lost, rotten, disk_failed];
+        causes.into_iter().chain([self.history_reset]).any(|rate| rate > 0)
+    }
 }
 
 pub(crate) struct World {
@@ -44,9 +58,13 @@ pub(crate) struct World {
     _folder: TempDir,
 }
 
-const STORY_MAX: usize = 60;
+const STORY_MAX: usize = 120;
 /// Far more than any seed needs once nothing fails any more.
 const STEPS_TO_DRAIN: u32 = 20_000;
+/// The same in the world's time: a dead link is noticed, what a broker dropped is sent again.
+const TIME_TO_DRAIN: Duration = Duration::from_secs(600);
+/// Batches that have arrived are taken in before so much time passes.
+const INTAKE_MAX: Duration = Duration::from_secs(1);
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
@@ -64,10 +82,20 @@ impl World {
             power_cut: rate([0, 0, 80, 300]),
             backup_restored: rate([0, 0, 0, 120]),
             buffer_lost: rate([0, 0, 0, 150]),
+            rotten: rate([0, 0, 0, 60]),
+            disk_failed: rate([0, 0, 0, 40]),
             collector_killed: rate([0, 0, 100, 300]),
             history_reset: rate([0, 0, 0, 30]),
             failed_over: rate([0, 0, 0, 100]),
+            broker_crashed: rate([0, 60, 200, 400]),
         };
+        let broker = (rng.u32(..3) == 0).then(|| {
+            Broker::new(Habits {
+                drops_once_in: [0, 15, 60][rng.usize(..3)],
+                repeats_once_in: [0, 10, 40][rng.usize(..3)],
+                queue_max: [usize::MAX, 20, 5][rng.usize(..3)],
+            })
+        });
         let session = ServerSettings {
             receive_maximum: rng.u16(1..64),
             packet_bytes_max: 1 << 20,
@@ -88,8 +116,8 @@ impl World {
             .collect();
         Self {
             seed,
-            centre: Centre::new(folder.path().join("log"), session),
-            commits_left: rng.u32(20..120),
+            centre: Centre::new(folder.path().join("centre"), session, broker, faults.fork()),
+            commits_left: rng.u32(10..80),
             rng,
             now,
             began: now,
@@ -106,14 +134,21 @@ impl World {
 
     /// Lives through the seed's troubles, then lets everything arrive. Returns the steps taken.
     pub(crate) fn run(mut self) -> u64 {
-        let troubled = self.rng.u32(200..800);
+        let troubled = self.rng.u32(100..500);
         for _ in 0..troubled {
             self.step();
         }
         self.tell(|| "nothing fails any more".to_owned());
         (self.weather.cut_once_in, self.weather.die_once_in) = (0, 0);
         self.commits_left = 0;
+        self.edges.iter().for_each(|edge| edge.disk.mend());
+        self.centre.disk.mend();
+        if let Some(broker) = &mut self.centre.broker {
+            broker.behave();
+        }
+        let until = self.now + TIME_TO_DRAIN;
         for _ in 0..STEPS_TO_DRAIN {
+            assert!(self.now < until, "it takes longer than {TIME_TO_DRAIN:?} to drain");
             if self.is_drained() {
                 let Self { edges, centre, .. } = &mut self;
                 centre.sink_again(|agent| history(edges, agent));
@@ -159,19 +194,23 @@ impl World {
                 }
                 let filled = self.edges[edge].pump.fill(self.now);
                 self.settle_edge(edge, filled);
-                if self.rng.u32(0..4) == 0 {
-                    self.edges[edge].copy(&mut self.rng);
+                let restores = self.faults.backup_restored > 0;
+                if restores && self.rng.u32(0..16) == 0 {
+                    self.edges[edge].back_up();
                 }
             }
-            1 if !self.centre.jobs.is_empty() => {
-                let group = self.rng.usize(1..=16);
-                for number in self.centre.take(group, self.now) {
-                    self.write_seat(number);
-                }
-            }
+            1 if self.centre.has_work() => self.take(),
             _ => self.advance(),
         }
         self.check();
+    }
+
+    /// The collector takes in some of what waits.
+    fn take(&mut self) {
+        let group = self.rng.usize(1..=16);
+        for number in self.centre.take(group, &mut self.rng, self.now) {
+            self.write_seat(number);
+        }
     }
 
     /// Moves the clock to the next thing that happens, and lets it happen.
@@ -182,8 +221,11 @@ impl World {
             None => Some(edge.dial_at),
         });
         let seats = self.centre.seats.values();
-        let seats = seats.filter(|seat| !seat.over).filter_map(|seat| seat.desk.wake_at());
+        let seats = seats.filter(|seat| !seat.over).filter_map(Seat::wake_at);
         let Some(next) = links.chain(edges).chain(seats).min() else { return };
+        if self.centre.has_work() && next > self.now + INTAKE_MAX {
+            return self.take();
+        }
         self.now = self.now.max(next);
         for index in 0..self.edges.len() {
             let edge = &mut self.edges[index];
@@ -196,7 +238,7 @@ impl World {
         }
         let numbers: Vec<usize> = self.links.keys().copied().collect();
         for number in numbers {
-            let due = |seat: &super::centre::Seat| seat.desk.wake_at().is_some_and(|at| at <= next);
+            let due = |seat: &Seat| seat.wake_at().is_some_and(|at| at <= next);
             if self.centre.seats.get(&number).is_some_and(due) {
                 self.turn_seat(number, Input::Tick);
             }
@@ -224,7 +266,8 @@ impl World {
         self.links_made += 1;
         self.links.insert(number, Link::default());
         self.edges[index].link = Some(number);
-        self.centre.welcome(number, &self.edges[index].name.clone(), self.now);
+        let name = self.edges[index].name.clone();
+        self.centre.welcome(number, &name, &mut self.rng, self.now);
         self.tell(|| format!("edge-{index} dials: connection {number}"));
         let handled = self.edges[index].pump.handle(Input::Opened, self.now);
         self.settle_edge(index, handled);
@@ -246,6 +289,7 @@ impl World {
     /// What the agent's loop does between two inputs.
     fn settle_edge(&mut self, index: usize, handled: Result<(), PumpError>) {
         while let Some(notice) = self.edges[index].pump.notice() {
+            self.judge(index, &notice);
             self.tell(|| format!("edge-{index}: {notice:?}"));
         }
         while let Some(bytes) = self.edges[index].pump.poll() {
@@ -262,6 +306,15 @@ impl World {
         }
     }
 
+    /// A collector that answers within a second is not silent on a link that lives.
+    fn judge(&self, index: usize, notice: &Notice) {
+        let link = self.edges[index].link.and_then(|number| self.links.get(&number));
+        let lives = self.centre.broker.is_none() && link.is_some_and(Link::lives);
+        if let Notice::Rewound(why) = notice {
+            assert!(!(lives && why.contains("silent")), "edge-{index} waited in vain: {why}");
+        }
+    }
+
     fn hang_up(&mut self, index: usize, why: &str) {
         self.tell(|| format!("edge-{index} hangs up: {why}"));
         let wait = Duration::from_millis(self.rng.u64(0..2000));
@@ -271,7 +324,7 @@ impl World {
     }
 
     fn turn_seat(&mut self, number: usize, input: Input<'_>) {
-        self.centre.turn(number, input, self.now);
+        self.centre.turn(number, input, &mut self.rng, self.now);
         let all: Vec<usize> = self.centre.seats.keys().copied().collect();
         for number in all {
             self.write_seat(number);
@@ -282,7 +335,7 @@ impl World {
     fn write_seat(&mut self, number: usize) {
         let Some(seat) = self.centre.seats.get_mut(&number) else { return };
         let Some(link) = self.links.get_mut(&number) else { return };
-        while let Some(bytes) = seat.desk.poll() {
+        while let Some(bytes) = seat.poll() {
             link.send(End::Agent, bytes.to_vec(), self.weather, &mut self.rng, self.now);
         }
         if seat.over {
@@ -297,11 +350,30 @@ impl World {
         let rng = &mut self.rng;
         let edge = &mut self.edges[index];
         if once_in(rng, faults.collector_killed / 10) {
-            self.centre.kill();
-            for link in self.links.values_mut() {
-                link.cut(self.weather, &mut self.rng, self.now);
+            let power_cut = rng.u32(..3) == 0;
+            self.centre.kill(power_cut, rng);
+            if self.centre.broker.is_none() {
+                self.cut_all();
             }
-            return self.tell(|| "the collector is killed".to_owned());
+            return self.tell(|| format!("the collector is killed, power cut: {power_cut}"));
+        }
+        if self.centre.broker.is_some() && once_in(rng, faults.broker_crashed / 10) {
+            self.centre.crash_broker(rng);
+            self.cut_all();
+            return self.tell(|| "the broker crashes".to_owned());
+        }
+        if once_in(rng, faults.disk_failed / 10) {
+            let what = [Refused::Space, Refused::Write, Refused::Sync][rng.usize(..3)];
+            let (edges, times) = (rng.bool(), rng.u32(1..6));
+            edge.sound &= !edges;
+            let disk = if edges { &edge.disk } else { &self.centre.disk };
+            disk.refuse(what, times);
+            return self
+                .tell(|| format!("a disk refuses {what:?} {times} times, the edge's: {edges}"));
+        }
+        if once_in(rng, faults.rotten / 10) {
+            let rotten = edge.rot(rng);
+            return self.tell(|| format!("edge-{index}: {rotten} rows rot"));
         }
         if once_in(rng, 4) {
             return edge.abandon();
@@ -345,12 +417,23 @@ impl World {
         self.tell(|| format!("edge-{index}: {opening:?}"));
     }
 
+    fn cut_all(&mut self) {
+        for link in self.links.values_mut() {
+            link.cut(self.weather, &mut self.rng, self.now);
+        }
+    }
+
     fn check(&mut self) {
         self.steps += 1;
         let Self { edges, centre, .. } = self;
         centre.sink(|agent| history(edges, agent));
         for edge in &mut self.edges {
-            edge.check(self.centre.sunk(&edge.name), self.steps.is_multiple_of(8));
+            edge.check(self.centre.sunk(&edge.name), self.steps.is_multiple_of(24));
+        }
+        for index in 0..self.edges.len() {
+            for note in std::mem::take(&mut self.edges[index].notes) {
+                self.tell(|| format!("edge-{index}: {note}"));
+            }
         }
     }
 
@@ -365,6 +448,8 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        self.edges.iter().for_each(|edge| edge.disk.unmount());
+        self.centre.disk.unmount();
         if std::thread::panicking() {
             eprintln!("seed {} failed; its last steps:", self.seed);
             self.story.iter().for_each(|line| eprintln!("{line}"));
