@@ -32,5 +32,5 @@ for options in "--format debezium" "--format text" --stats; do
 done
 
 tests/servers.sh fetch mariadb1011
-RIVULET_PROGRAM=$edge KILLS=${KILLS:-20} TRANSACTIONS=${TRANSACTIONS:-2000} \
-  $cargo test --quiet --features collector --test kill -- --nocapture any_kill_loses_nothing_and_repeats_nothing
+SERVERS=mariadb1011 RIVULET_PROGRAM=$edge KILLS=${KILLS:-20} TRANSACTIONS=${TRANSACTIONS:-2000} \
+  $cargo test --quiet --features collector --test chaos -- --nocapture any_trouble_loses_nothing_and_repeats_nothing
