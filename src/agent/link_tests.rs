@@ -137,7 +137,7 @@ impl Centre {
                         desk.tell(&self.ack(demand), now).unwrap();
                     }
                     Wish::WantsAck => desk.tell(&self.ack(None), now).unwrap(),
-                    Wish::Status(_) | Wish::Over(_) => {}
+                    Wish::WantsStatus | Wish::Refused(_) | Wish::Status(_) | Wish::Over(_) => {}
                 }
             }
             while let Some(bytes) = desk.poll() {
