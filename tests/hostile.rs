@@ -23,7 +23,7 @@ use rivulet::transport::{Connection, Dialer, Scheme, TransportError};
 /// batch of 8 takes when it is unpacked and read, and the connections of the largest crowd.
 const MEMORY_MIB_MAX: u64 = 120;
 const LIMITS: &str = "packet_bytes_max = \"1MiB\"\nbatch_bytes_max = \"8MiB\"\n\
-                      memory_bytes_max = \"8MiB\"\nconnections_max = 300\n";
+                      memory_bytes_max = \"8MiB\"\nconnections_max = 300\nidle_timeout = \"60s\"\n";
 
 #[test]
 fn hostile_peers_are_refused_and_disturb_nobody() {

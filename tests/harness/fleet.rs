@@ -143,7 +143,9 @@ pub async fn dial(
     endpoint: &EndpointAddress,
     keys: &ClientTls,
 ) -> Result<Connection, TransportError> {
-    dialer.connect(endpoint, keys, &QuicSettings::default(), PATIENCE).await
+    // A machine that does much else is silent for long.
+    let settings = QuicSettings { idle_timeout: PATIENCE, ..QuicSettings::default() };
+    dialer.connect(endpoint, keys, &settings, PATIENCE).await
 }
 
 /// An agent's channel, as a topic.
