@@ -35,7 +35,7 @@ pub(crate) const BUGS: [Bug; 10] = [
     Bug {
         what: "a PUBACK is a reason to forget",
         file: "src/agent/pump.rs",
-        from: "ClientEvent::Acknowledged { .. } => {}",
+        from: "ClientEvent::Acknowledged { token } => self.uplink.taken(Sequence(token), now),",
         to: "ClientEvent::Acknowledged { token } => drop(self.shared.lock().buffer.acknowledge(self.uplink.epoch(), Sequence(token))),",
     },
     Bug {
