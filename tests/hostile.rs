@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use harness::fleet::{Caller, Centre, Honest, PATIENCE, batch, dial, settings, topic};
 use harness::process::wait_until;
-use rivulet::batch::{Channel, Identity, Meta, frame};
+use rivulet::batch::{Channel, Follows, Identity, Meta, frame};
 use rivulet::mqtt::{Client, ClientEvent, Input, Output, QoS, Reason, Will};
 use rivulet::position::Sequence;
 use rivulet::transport::{Connection, Dialer, Scheme, TransportError};
@@ -185,7 +185,8 @@ fn foreign_topics(centre: &Centre) {
         // In its own topic, but in another's name.
         let sealed = batch(1);
         let (agent, epoch, sequence) = ("edge-quic".to_owned(), u64::MAX, Sequence(1));
-        let identity = Identity { agent, epoch, sequence, previous_crc: 0 };
+        let follows = Some(Follows::default());
+        let identity = Identity { agent, epoch, sequence, previous_crc: 0, follows };
         let message = frame(&identity, &sealed.meta, &sealed.body);
         let answer = evil.publish(&topic("edge-nosy", Channel::Data), message).await;
         assert_eq!(answer, Ok(Err(Reason::IMPLEMENTATION)));
@@ -260,6 +261,7 @@ fn bombs(centre: &Centre) {
                 epoch: 1,
                 sequence: Sequence(1),
                 previous_crc: 0,
+                follows: Some(Follows::default()),
             };
             let message = frame(&identity, &meta.encode(), body);
             assert!(message.len() < 1 << 20);
@@ -310,7 +312,8 @@ fn mutants(centre: &Centre) {
     let mut dialer = Dialer::default();
     let sealed = batch(3);
     let (agent, epoch, sequence) = ("edge-mutant".to_owned(), 1, Sequence(1));
-    let identity = Identity { agent, epoch, sequence, previous_crc: 0 };
+    let follows = Some(Follows::default());
+    let identity = Identity { agent, epoch, sequence, previous_crc: 0, follows };
     let message = frame(&identity, &sealed.meta, &sealed.body);
     let path = topic("edge-mutant", Channel::Ack);
     let subscribe = [&[0, 1, 0, 0, path.len() as u8], path.as_bytes(), &[1]].concat();

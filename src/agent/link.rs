@@ -231,6 +231,9 @@ impl Trip<'_> {
                 }
                 Notice::NewEpoch { epoch, why } => warn!("uplink: epoch {epoch} begins: {why}"),
                 Notice::Healed(what) => error!("{what}"),
+                Notice::Lost(lost) => error!(
+                    "uplink: {lost}: nothing leaves until the source has been read again from there"
+                ),
                 Notice::Rejected(reason) => {
                     error!("uplink: the collector did not take a batch: {reason}");
                 }

@@ -12,6 +12,7 @@ mod link_tests;
 pub mod pump;
 mod purse;
 mod reader;
+mod regain;
 mod road;
 mod settings;
 pub mod stager;
@@ -27,7 +28,7 @@ use log::{info, warn};
 use smol::channel::{self, Receiver};
 
 use crate::buffer::{Buffer, BufferError, Opening};
-use crate::config::agent::{Config, Source};
+use crate::config::agent::{Config, Gaps, Source};
 use crate::source::Stopper;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::socket::{self, SocketError, StatusSocket};
@@ -98,6 +99,7 @@ pub fn run(config: &Config, stop: Receiver<&'static str>) -> Result<(), AgentErr
         link_behind: Arc::clone(&behind),
         stop: stopper.clone(),
         finished: Arc::clone(&finished),
+        accepts_gaps: config.buffer.on_gap == Gaps::SkipAndReport,
     };
     let (cut, followed) = (settings::cut(config), followed(config));
     let thread = std::thread::Builder::new()

@@ -14,13 +14,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::batch::{Ack, Channel, Identity, Sealed, Topic, frame, schema_batch};
-use crate::buffer::{Buffer, BufferError, Parcel};
+use crate::batch::{Ack, Channel, Follows, Identity, Sealed, Topic, frame, schema_batch};
+use crate::buffer::{Buffer, BufferError, Forgotten, Parcel};
 use crate::mqtt::{
     Bytes, Client, ClientEvent, ClientSettings, Filter, Input, Limits, Output, QoS, Reason,
     SessionError,
 };
-use crate::position::Sequence;
+use crate::position::{GtidSet, Position, Sequence};
 use crate::uplink::{self, Uplink, Verdict};
 
 /// The buffer as both threads of the agent see it.
@@ -32,14 +32,45 @@ pub struct Inner {
     /// The queue.
     pub buffer: Buffer,
     /// How often the source had to go back to the buffer's checkpoint, because staged batches were
-    /// found broken. Who stages compares it with the number that it opened its source at.
+    /// found broken or the collector lost some. Who stages compares it with the number that it opened its
+    /// source at.
     pub rereads: u64,
+    /// What the collector has lost, until the source goes back to it. Nothing leaves meanwhile.
+    pub lost: Option<Lost>,
+    /// What is lost cannot be read again, and the operator lets it be missing: the next epoch says so.
+    pub accepts_gap: bool,
+}
+
+/// What a collector had acknowledged and has not any more: it was restored from an older copy, or is another.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lost {
+    /// Where the collector stands; `None` if it has nothing of this agent.
+    pub from: Option<Position>,
+    /// The same as a set of transactions, where there are GTIDs.
+    pub gtids: GtidSet,
+    /// The last batch that it has, by epoch and number.
+    pub there: (u64, Sequence),
+    /// Up to where it had acknowledged.
+    pub upto: Position,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.from {
+            None => f.write_str("the collector has nothing of this agent")?,
+            Some(from) => write!(f, "the collector stands at {from}")?,
+        }
+        match self.upto.file.as_str() {
+            "" => f.write_str(" and lacks what was committed behind it"),
+            _ => write!(f, " and lacks what it had acknowledged up to {}", self.upto),
+        }
+    }
 }
 
 impl Shared {
     /// Shares a buffer.
     pub fn new(buffer: Buffer) -> Self {
-        Self(Arc::new(Mutex::new(Inner { buffer, rereads: 0 })))
+        Self(Arc::new(Mutex::new(Inner { buffer, rereads: 0, lost: None, accepts_gap: false })))
     }
 
     /// The buffer, for as long as the guard lives.
@@ -99,6 +130,8 @@ pub enum Notice {
     },
     /// Staged batches were broken; the source must be read again.
     Healed(String),
+    /// The collector has lost what it had acknowledged; the source must be read again.
+    Lost(Box<Lost>),
     /// A message was not taken by the peer.
     Rejected(Reason),
 }
@@ -224,7 +257,7 @@ impl Pump {
     fn rewind(&mut self) {
         let inner = self.shared.lock();
         let (epoch, acknowledged) = (inner.buffer.epoch(), inner.buffer.acknowledged());
-        self.uplink = Uplink::new(self.settings.uplink, epoch, acknowledged);
+        self.uplink.start_over(epoch, acknowledged);
     }
 
     /// Sends what the window allows.
@@ -233,21 +266,30 @@ impl Pump {
             && self.uplink.has_room()
             && self.client.room() > 0
         {
-            let staged = self.shared.lock().buffer.after(self.uplink.sent());
-            let staged = match staged {
-                Ok(Some(staged)) => staged,
+            let next = {
+                let mut inner = self.shared.lock();
+                if inner.lost.is_some() {
+                    break;
+                }
+                self.uplink.follow(inner.buffer.epoch());
+                inner.buffer.after(self.uplink.sent()).and_then(|staged| {
+                    let Some(staged) = staged else { return Ok(None) };
+                    let first = staged.sequence == Sequence(1);
+                    let follows = if first { Some(follows(&inner)?) } else { None };
+                    Ok(Some((staged, follows)))
+                })
+            };
+            let (staged, follows) = match next {
+                Ok(Some(next)) => next,
                 Ok(None) => break,
                 Err(error) => return self.healed(error),
             };
-            if staged.epoch != self.uplink.epoch() {
-                self.uplink.begin_epoch(staged.epoch);
-                continue;
-            }
             let identity = Identity {
                 agent: self.settings.agent.clone(),
                 epoch: staged.epoch,
                 sequence: staged.sequence,
                 previous_crc: staged.previous_crc,
+                follows,
             };
             let message = frame(&identity, &staged.meta, &staged.body);
             let (bytes, topic) = (message.len(), self.topic(Channel::Data));
@@ -377,7 +419,15 @@ impl Pump {
     fn obey(&mut self, ack: Ack, now: Instant) -> Result<(), PumpError> {
         let shared = self.shared.clone();
         let mut inner = shared.lock();
-        let (staged, mut broken) = (inner.buffer.staged(), None);
+        self.uplink.follow(inner.buffer.epoch());
+        let mut broken = None;
+        let (staged, known) = (inner.buffer.staged(), inner.buffer.forgotten()?);
+        let forgotten = (known.epoch, known.sequence);
+        if inner.lost.is_some() && (ack.epoch, ack.sequence) >= forgotten {
+            inner.lost = None;
+            self.notices
+                .push_back(Notice::Rewound("the collector has again what it lost".to_owned()));
+        }
         let crc_of = |sequence: Sequence| {
             let before = Sequence(sequence.0.checked_sub(1)?);
             let found = inner.buffer.after(before).unwrap_or_else(|error| {
@@ -386,7 +436,7 @@ impl Pump {
             })?;
             (found.sequence == sequence).then_some(found.crc)
         };
-        let verdict = self.uplink.hear(&ack, staged, crc_of, now);
+        let verdict = self.uplink.hear(&ack, forgotten, staged, crc_of, now);
         if let Some(error) = broken {
             return Err(error.into());
         }
@@ -396,7 +446,20 @@ impl Pump {
             Verdict::Forget(sequence) => {
                 let batches = sequence.0.saturating_sub(inner.buffer.acknowledged().0);
                 inner.buffer.acknowledge(ack.epoch, sequence)?;
+                inner.accepts_gap = false;
                 self.notices.push_back(Notice::Forgot { sequence, batches });
+            }
+            Verdict::Reread => {
+                let lost = Lost {
+                    gtids: ack.gtid_set(),
+                    from: ack.position.filter(|position| !position.file.is_empty()),
+                    there: (ack.epoch, ack.sequence),
+                    upto: known.since,
+                };
+                if inner.lost.as_ref() != Some(&lost) {
+                    (inner.lost, inner.rereads) = (Some(lost.clone()), inner.rereads + 1);
+                    self.notices.push_back(Notice::Lost(Box::new(lost)));
+                }
             }
             Verdict::NewEpoch { at_least, with_schemas, why } => {
                 self.epochs += 1;
@@ -424,6 +487,12 @@ impl Pump {
         self.notices.push_back(Notice::Healed(error.to_string()));
         Ok(())
     }
+}
+
+/// What the epoch that is about to leave continues.
+fn follows(inner: &Inner) -> Result<Follows, BufferError> {
+    let Forgotten { epoch, sequence, since } = inner.buffer.forgotten()?;
+    Ok(Follows { epoch, sequence, since, accepts_gap: inner.accepts_gap })
 }
 
 /// Batches that carry every schema of the buffer and nothing else.

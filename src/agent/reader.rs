@@ -22,9 +22,10 @@ use crate::position::{Checkpoint, Position};
 use crate::source::{self, CommitPrepared, LeftOut, OnStatement, Source, SourceError, Step, Xid};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::logger::now_us;
-use crate::telemetry::status::State;
+use crate::telemetry::status::{Disk, State};
 
-use super::pump::{Inner, Shared, parcel};
+use super::pump::{Inner, Lost, Shared, parcel};
+use super::regain;
 use super::stager::{Full, Stager, Store};
 
 /// When a batch is cut.
@@ -55,11 +56,13 @@ pub(super) struct Ties {
     pub(super) stop: source::Stopper,
     /// Set when the files have been read to their end and are not followed.
     pub(super) finished: Arc<AtomicBool>,
+    /// Whether what cannot be read again may be missing at the collector (`on_gap`).
+    pub(super) accepts_gaps: bool,
 }
 
 /// Reading cannot go on.
 #[derive(Debug)]
-enum ReadError {
+pub(super) enum ReadError {
     /// We were asked to stop.
     Stopped,
     /// We were asked to stop while the disk did not take what was read.
@@ -78,6 +81,8 @@ enum ReadError {
     Savepoint,
     /// The commit of a transaction whose rows were not read: where, and of which.
     Unprepared(String),
+    /// What the collector lost cannot be read again: what, and why not.
+    Lost(Box<(Lost, SourceError)>),
     /// The files are read to their end.
     End,
     /// What was staged was broken: read again from the buffer's checkpoint.
@@ -121,6 +126,15 @@ impl fmt::Display for ReadError {
                 "a transaction went back to a savepoint that is not in the log, or older than a \
                  thousand others",
             ),
+            Self::Lost(both) => {
+                let (lost, why) = &**both;
+                write!(
+                    f,
+                    "{lost}, and it cannot be read again: {why}. Nothing is sent and what is staged \
+                     stays. Restore the collector from a newer copy, or give that up with \
+                     `buffer.on_gap = \"skip-and-report\"`"
+                )
+            }
             Self::End => f.write_str("all is read"),
             Self::Reread => f.write_str("staged batches are read again"),
         }
@@ -152,6 +166,8 @@ const POSITION_EVERY: Duration = Duration::from_secs(1);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How much longer a batch may wait for company when the link is behind.
 const BEHIND_FACTOR: u32 = 10;
+/// A write that takes longer makes the disk count as slow.
+const SLOW: Duration = Duration::from_millis(250);
 /// The longest wait for the source.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -179,8 +195,15 @@ pub(super) fn run(
                 info!("source: the files are read to their end");
                 ties.counters.source_is(State::Finished);
                 ties.counters.source_seen(now);
+                let rereads = ties.shared.lock().rereads;
                 finish(ties);
-                return Ok(());
+                // What leaves now may come back as broken or lost.
+                while ties.shared.lock().rereads == rereads {
+                    if !sleep(LOOK_AGAIN, &ties.stop) {
+                        return Ok(());
+                    }
+                }
+                ties.finished.store(false, Ordering::Release);
             }
             error if !followed => {
                 error!("source: stopped: {error}");
@@ -224,6 +247,8 @@ struct Reader<'a> {
     staging: Staging<'a>,
     age_max: Duration,
     on_statement: OnStatement,
+    /// Up to here the collector has all: it is read for what is known by then, and not staged.
+    known: Option<Position>,
     /// Where the open transaction began, if it may be prepared.
     begins: Option<Checkpoint>,
     /// Changes that were left out and not yet told of, and when some were told of last.
@@ -347,6 +372,7 @@ impl Staging<'_> {
 
 impl<'a> Reader<'a> {
     fn open(settings: &source::Settings, cut: Cut, ties: &'a Ties) -> Result<Self, ReadError> {
+        let known = regain::go_back(settings, ties)?;
         let (checkpoint, rereads) = {
             let mut inner = ties.shared.lock();
             // Parts of a transaction that was being read when the last reader ended.
@@ -372,6 +398,7 @@ impl<'a> Reader<'a> {
             },
             age_max: cut.age_max,
             on_statement: settings.on_statement,
+            known,
             begins: None,
             untold: 0,
             told_at: None,
@@ -465,6 +492,16 @@ impl<'a> Reader<'a> {
         }
         match after {
             After::Nothing => {
+                let (rereads, trouble) = {
+                    let inner = self.staging.ties.shared.lock();
+                    (inner.rereads, inner.buffer.trouble())
+                };
+                if rereads != self.staging.rereads {
+                    return Err(ReadError::Reread);
+                }
+                if trouble.is_some() {
+                    persist(self.staging.ties, rereads, |inner| inner.buffer.settle())?;
+                }
                 self.flush()?;
             }
             After::Event => {}
@@ -543,6 +580,11 @@ impl<'a> Reader<'a> {
 
     fn commit_prepared(&mut self, commit: CommitPrepared, now: Instant) -> Result<(), ReadError> {
         let CommitPrepared { xid, begin, offset, behind } = commit;
+        if self.is_known(&behind.position) {
+            self.staging.end(&xid.key(), false);
+            self.source.pass(behind);
+            return Ok(());
+        }
         self.wait_for_room()?;
         let begin = self.batch_begin(&begin);
         let (position, changed_us) = (begin.position.clone(), changed_us(&begin));
@@ -564,6 +606,16 @@ impl<'a> Reader<'a> {
         self.source.pass(behind);
         self.committed(now);
         Ok(())
+    }
+
+    /// Whether the collector has what ends here although it is read again.
+    fn is_known(&mut self, end: &Position) -> bool {
+        let order = self.known.as_ref().and_then(|known| end.order(known));
+        let known = order.is_some_and(std::cmp::Ordering::is_le);
+        if !known {
+            self.known = None;
+        }
+        known
     }
 
     /// A change without rows is left out: counted, and told of now and then.
@@ -595,6 +647,10 @@ impl<'a> Reader<'a> {
     }
 
     fn commit(&mut self, now: Instant) -> Result<(), ReadError> {
+        let end = self.source.checkpoint().position.clone();
+        if self.is_known(&end) {
+            return self.stager.rollback(&mut self.staging);
+        }
         self.staging.read += 1;
         let checkpoint = self.source.checkpoint();
         let commit = batch::Commit { end_offset: checkpoint.position.offset, xid: None };
@@ -638,7 +694,12 @@ impl<'a> Reader<'a> {
         warn!("buffer: full: reading pauses until the collector has taken some of it");
         self.staging.ties.counters.paused.store(true, Ordering::Relaxed);
         let mut paused = true;
+        let rereads = self.staging.rereads;
         while paused && sleep(LOOK_AGAIN, &self.staging.ties.stop) {
+            if self.staging.ties.shared.lock().rereads != rereads {
+                self.staging.ties.counters.paused.store(false, Ordering::Relaxed);
+                return Err(ReadError::Reread);
+            }
             paused = must_wait(self.staging.ties);
         }
         self.staging.ties.counters.paused.store(false, Ordering::Relaxed);
@@ -681,7 +742,7 @@ fn count(counters: &Counters, sealed: &Sealed) {
 }
 
 /// Writes to the buffer, and waits while the disk does not take it.
-fn persist<T>(
+pub(super) fn persist<T>(
     ties: &Ties,
     rereads: u64,
     write: impl Fn(&mut Inner) -> Result<T, BufferError>,
@@ -693,12 +754,26 @@ fn persist<T>(
             if inner.rereads != rereads {
                 return Err(ReadError::Reread);
             }
+            let start = Instant::now();
             let written = write(&mut inner);
+            let cause = match &written {
+                Err(BufferError::Disk { cause, .. }) => Some(*cause),
+                _ => inner.buffer.trouble(),
+            };
+            ties.counters.disk_is(cause.map_or(Disk::Well, disk));
+            if start.elapsed() > SLOW {
+                ties.counters.disk_was_slow(Instant::now());
+            }
             (written, inner.buffer.usage().is_ok_and(|usage| usage.batches == 0))
         };
         match written {
-            Ok(value) => return Ok(value),
-            Err(BufferError::Disk { cause: DiskCause::Full, .. }) if empty => {
+            Ok(value) => {
+                if told {
+                    info!("buffer: written again: reading goes on");
+                }
+                return Ok(value);
+            }
+            Err(BufferError::Disk { cause: DiskCause::Quota, .. }) if empty => {
                 return Err(ReadError::TooLarge);
             }
             Err(error @ BufferError::Disk { .. }) => {
@@ -718,6 +793,18 @@ fn persist<T>(
             // A position behind it must not be stored any more, even if the disk takes that.
             return Err(ReadError::Unstored);
         }
+    }
+}
+
+/// The state that a cause puts the disk in.
+fn disk(cause: DiskCause) -> Disk {
+    match cause {
+        DiskCause::Full => Disk::Full,
+        DiskCause::ReadOnly => Disk::ReadOnly,
+        DiskCause::Io => Disk::Failing,
+        DiskCause::Busy => Disk::Locked,
+        // Ours, not the disk's.
+        DiskCause::Quota => Disk::Well,
     }
 }
 

@@ -30,6 +30,7 @@ fn ties(folder: &Path) -> Ties {
         link_behind: Arc::default(),
         stop: source::Stopper::default(),
         finished: Arc::default(),
+        accepts_gaps: false,
     }
 }
 

@@ -4,11 +4,12 @@
 //! {"version":1,"epoch":3,"sequence":17,"crc":2774,"position":{…}}            all up to 17 is durable
 //! {"version":1,"epoch":3,"sequence":17,"crc":2774,…,"demand":"rewind"}       18 is wanted next
 //! {"version":1,"epoch":3,"sequence":17,…,"demand":"new-epoch","why":"…"}     begin an epoch above 3
+//! {"version":1,"epoch":3,"sequence":17,…,"gtids":"…","demand":"reread",…}    read the source again from there
 //! ```
 
 use serde::{Deserialize, Serialize};
 
-use crate::position::{Position, Sequence};
+use crate::position::{GtidSet, Position, Sequence};
 
 use super::BatchError;
 
@@ -26,6 +27,10 @@ pub struct Ack {
     /// Where its last transaction ended at the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
+    /// All transactions that are there, as the servers write a set of GTIDs: with [`Demand::Reread`] alone,
+    /// and empty where there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gtids: String,
     /// What the agent must do before the collector takes more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub demand: Option<Demand>,
@@ -48,6 +53,9 @@ pub enum Demand {
     NewEpoch,
     /// Begin an epoch above [`Ack::epoch`], with all schemas in front: one is not known here.
     Schemas,
+    /// Read the source again from [`Ack::position`] on: what was acknowledged behind it is not here (any
+    /// more).
+    Reread,
 }
 
 /// No acknowledgement is longer, in bytes.
@@ -60,6 +68,11 @@ fn is_zero(epoch: &u64) -> bool {
 }
 
 impl Ack {
+    /// The set of [`Ack::gtids`]; empty if it is none.
+    pub fn gtid_set(&self) -> GtidSet {
+        self.gtids.parse().unwrap_or_default()
+    }
+
     /// The message's bytes.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("an acknowledgement has no unserializable part")

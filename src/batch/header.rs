@@ -24,6 +24,23 @@ pub struct Identity {
     pub sequence: Sequence,
     /// [`crc`] of the batch before it in the epoch, 0 for the first: two histories cannot be mixed up.
     pub previous_crc: u32,
+    /// What an epoch's first batch continues; `None` in all others.
+    pub follows: Option<Follows>,
+}
+
+/// What the agent has already forgotten when an epoch begins, because it was acknowledged: a collector that
+/// stands before it has lost something.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Follows {
+    /// The epoch of the last batch that was forgotten; 0 if none ever was.
+    pub epoch: u64,
+    /// Its number in that epoch.
+    pub sequence: Sequence,
+    /// Everything that was committed behind this place is in the epoch. Its file is empty if that is not
+    /// known.
+    pub since: Position,
+    /// Whether the operator lets the agent go on although something is missing.
+    pub accepts_gap: bool,
 }
 
 /// What can be known of a batch without decoding its body.
@@ -143,7 +160,9 @@ mod tests {
     use super::*;
 
     fn identity() -> Identity {
-        Identity { agent: "shop-17".into(), epoch: 3, sequence: Sequence(9), previous_crc: 77 }
+        let follows = Some(Follows { epoch: 2, sequence: Sequence(7), ..Follows::default() });
+        let agent = "shop-17".into();
+        Identity { agent, epoch: 3, sequence: Sequence(9), previous_crc: 77, follows }
     }
 
     #[test]

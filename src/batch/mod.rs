@@ -41,7 +41,7 @@ mod topic;
 
 pub use ack::{Ack, Demand};
 pub use builder::{Back, Begin, Builder, Commit, Sealed, Settings};
-pub use header::{Identity, Message, Meta, crc, frame};
+pub use header::{Follows, Identity, Message, Meta, crc, frame};
 pub use reader::{Batch, Limits, RowChange, Transaction};
 pub use schema::{decode_schema, encode_schema, fingerprint, schema_batch};
 pub use topic::{Channel, Topic};

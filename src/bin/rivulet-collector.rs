@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use rivulet::collector::{pki, serve};
+use rivulet::collector::replay::{self, From};
+use rivulet::collector::{log, pki, serve};
 use rivulet::config::collector::{Config, SinkKind};
 use rivulet::telemetry::signals;
 
@@ -20,6 +21,12 @@ Takes the changes that Rivulet's agents send, makes them durable, and writes the
 USAGE
   rivulet-collector serve --config FILE
       Listens for agents. SIGTERM or SIGINT ends it in good order; it goes on where it stood.
+  rivulet-collector replay --config FILE --sink NAME --from WHERE [--agent NAME]
+      Lets a sink go back, also while the collector runs: it gets all from WHERE on once more. WHERE is
+      `start`, a number of the log, a time in UTC, a GTID or a place in the binlog (binlog.000042:1337); the
+      last two are one agent's. Files that were written stay; lines that come again begin a new file.
+  rivulet-collector backup --config FILE --to FILE
+      Copies the journal as it is at this moment, also while the collector runs.
   rivulet-collector pki init [--dir DIR]
       Makes the authority that signs all certificates: DIR/ca.pem for all, DIR/ca.key for nobody.
   rivulet-collector pki agent NAME [--dir DIR]
@@ -37,6 +44,8 @@ EXAMPLES
   rivulet-collector pki collector collector.example.net --dir pki
   rivulet-collector pki agent edge-17 --dir pki
   rivulet-collector serve --config /etc/rivulet-collector/collector.toml
+  rivulet-collector replay -c collector.toml --sink changes --from 2026-11-21T10:00:00Z
+  rivulet-collector backup -c collector.toml --to /backup/journal-$(date +%F).db
 
 FILES
   /etc/rivulet-collector/collector.toml   by convention; configs/collector.toml documents it
@@ -58,6 +67,10 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Check { config } => check(&config),
         Command::Serve { config } => serve(&config),
+        Command::Replay { config, sink, from, agent } => {
+            replay(&config, &sink, &from, agent.as_deref())
+        }
+        Command::Backup { config, to } => backup(&config, &to),
         Command::Pki { make, dir } => issue(&make, &dir),
     }
 }
@@ -71,6 +84,30 @@ fn serve(path: &Path) -> Result<(), Failure> {
     common::log_as(config.log)?;
     let stop = signals::stop_requests().map_err(Failure::runtime)?;
     serve::run(&config, &stop).map_err(Failure::runtime)
+}
+
+fn replay(path: &Path, sink: &str, from: &From, agent: Option<&str>) -> Result<(), Failure> {
+    let config = load(path)?;
+    if !config.sinks.iter().any(|known| known.name == sink) {
+        let names: Vec<_> = config.sinks.iter().map(|known| known.name.as_str()).collect();
+        let why = format!("{sink:?} is no sink of {}: {}", path.display(), names.join(", "));
+        return Err(Failure::runtime(why));
+    }
+    let replay = replay::replay(&config.journal.path, sink, from, agent);
+    let replay::Replay { first, begun } = replay.map_err(Failure::runtime)?;
+    match begun {
+        true => print(format_args!("sink {sink}: is replayed from entry {first} on\n")),
+        false => print(format_args!(
+            "sink {sink}: will be replayed from entry {first} on, as soon as the collector runs\n"
+        )),
+    }
+}
+
+fn backup(path: &Path, to: &Path) -> Result<(), Failure> {
+    let config = load(path)?;
+    let copied = log::backup(&config.journal.path, to).map_err(Failure::runtime)?;
+    let log::Copied { last, bytes } = copied;
+    print(format_args!("{}: {bytes} bytes, up to entry {last}\n", to.display()))
 }
 
 fn issue(make: &Make, dir: &Path) -> Result<(), Failure> {

@@ -26,8 +26,10 @@ pub enum Fault {
 /// Why the disk does not take it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DiskCause {
-    /// No space: the disk's, or the store's own limit in bytes.
+    /// The disk has no space.
     Full,
+    /// The store's own limit in bytes is reached.
+    Quota,
     /// Reading, writing or syncing failed. The file is opened anew and checked before it is used again.
     Io,
     /// The file or its disk cannot be written.
@@ -76,13 +78,14 @@ impl fmt::Display for Fault {
             Self::Damaged(why) => write!(
                 f,
                 "the file is damaged ({why}): move it aside, together with its -wal and -shm, and \
-                 start again from the position that the other side has"
+                 start again: what the collector does not have is then read again"
             ),
             Self::Disk { cause, detail } => {
                 let cause = match cause {
-                    DiskCause::Full => "no space",
+                    DiskCause::Full => "the disk is full",
+                    DiskCause::Quota => "the limit in bytes is reached",
                     DiskCause::Io => "the disk failed",
-                    DiskCause::ReadOnly => "not writable",
+                    DiskCause::ReadOnly => "the disk is read-only",
                     DiskCause::Busy => "locked by another process",
                 };
                 write!(f, "{cause} ({detail})")

@@ -8,6 +8,7 @@
 //! | `x-wal`, `x-shm` | SQLite's |
 //! | `x.lock` | locked by the one process that may write; holds its number |
 //! | `x.new` | a store that is being made |
+//! | `x.damaged` | what was found damaged, and was begun anew |
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -108,21 +109,52 @@ pub(crate) fn ensure(path: &Path, kind: &Kind) -> Result<bool, Fault> {
         }
     }
     let new = beside(path, ".new");
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        match fs::remove_file(beside(&new, suffix)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(refused(kind, &new, &format!("cannot be removed: {error}")));
-            }
-            _ => {}
-        }
-    }
-    make(&new, kind).map_err(|fault| match fault {
+    make(&new, kind, |_| Ok(())).map_err(|fault| match fault {
         Fault::Disk { cause: DiskCause::Full, .. } => fault,
         other => refused(kind, path, &format!("cannot be made: {other}")),
     })?;
     fs::rename(&new, path)?;
     sync_folder(path)?;
     Ok(true)
+}
+
+/// Puts a new store in the place of a damaged one, which is kept beside it under another name.
+pub(crate) fn replace(
+    path: &Path,
+    kind: &Kind,
+    fill: impl FnOnce(&Connection) -> Result<(), Fault>,
+) -> Result<PathBuf, Fault> {
+    let (new, damaged) = (beside(path, ".new"), beside(path, ".damaged"));
+    make(&new, kind, fill)?;
+    remove(&damaged)?;
+    // The WAL first: it must never meet the new file.
+    for suffix in ["-wal", "-shm"] {
+        match fs::rename(beside(path, suffix), beside(&damaged, suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    if fs::hard_link(path, &damaged).is_err() {
+        fs::rename(path, &damaged)?;
+    }
+    fs::rename(&new, path)?;
+    sync_folder(path)?;
+    Ok(damaged)
+}
+
+fn remove(store: &Path) -> Result<(), Fault> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        match fs::remove_file(beside(store, suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Fault::Refused(format!(
+                    "{} cannot be removed: {error}",
+                    store.display()
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Opens an existing store for writing and checks that it is one of this kind and format.
@@ -132,7 +164,8 @@ pub(crate) fn open(path: &Path, kind: &Kind, tuning: &Tuning) -> Result<Connecti
     db.busy_timeout(BUSY)?;
     identify(&db, path, kind)?;
     if db.is_readonly(rusqlite::MAIN_DB)? {
-        return Err(refused(kind, path, "cannot be written by this user"));
+        let detail = format!("the {} {} cannot be written by this user", kind.name, path.display());
+        return Err(Fault::Disk { cause: DiskCause::ReadOnly, detail });
     }
     db.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     db.pragma_update(None, "synchronous", if tuning.full { "full" } else { "normal" })?;
@@ -170,8 +203,8 @@ pub(crate) fn check(db: &Connection) -> Result<(), Fault> {
 
 /// Bytes of the store: the pages in use, the free pages, and the WAL's file.
 pub(crate) fn bytes(db: &Connection, path: &Path) -> Result<(u64, u64, u64), Fault> {
-    let pages: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
-    let free: i64 = db.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+    let number = |pragma| db.prepare_cached(pragma)?.query_row([], |row| row.get::<_, i64>(0));
+    let (pages, free) = (number("PRAGMA page_count")?, number("PRAGMA freelist_count")?);
     let (pages, free) = (pages.max(0).unsigned_abs(), free.max(0).unsigned_abs());
     let wal = fs::metadata(beside(path, "-wal")).map_or(0, |found| found.len());
     Ok((pages.saturating_sub(free) * PAGE_BYTES, free * PAGE_BYTES, wal))
@@ -203,23 +236,34 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn make(new: &Path, kind: &Kind) -> Result<(), Fault> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
+fn make(
+    new: &Path,
+    kind: &Kind,
+    fill: impl FnOnce(&Connection) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    remove(new)?;
+    let file = create_private(new)?;
     let db = Connection::open_with_flags(new, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     db.pragma_update(None, "page_size", i64::try_from(PAGE_BYTES).expect("small"))?;
     db.pragma_update(None, "auto_vacuum", "incremental")?;
     db.pragma_update(None, "application_id", kind.application)?;
     db.pragma_update(None, "user_version", kind.version)?;
     db.execute_batch(&format!("BEGIN; {} COMMIT;", kind.schema))?;
+    fill(&db)?;
     db.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     db.close().map_err(|(_, error)| error)?;
     Ok(file.sync_all()?)
 }
 
+/// Makes an empty file for its owner alone, where there is none.
+pub(crate) fn create_private(path: &Path) -> Result<File, Fault> {
+    Ok(OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?)
+}
+
 fn identify(db: &Connection, path: &Path, kind: &Kind) -> Result<(), Fault> {
     let value = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let application = match value("application_id").map_err(Fault::from) {
-        Err(Fault::Damaged(_)) => return Err(refused(kind, path, "is not a database")),
+        Err(Fault::Damaged(_)) => return Err(refused(kind, path, NO_DATABASE)),
         other => other?,
     };
     if application != kind.application {
@@ -250,7 +294,8 @@ fn refused(kind: &Kind, path: &Path, why: &str) -> Fault {
     Fault::Refused(format!("the {} {} {why}", kind.name, path.display()))
 }
 
-fn sync_folder(path: &Path) -> Result<(), Fault> {
+/// Makes what was renamed there durable.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), Fault> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -258,6 +303,8 @@ fn sync_folder(path: &Path) -> Result<(), Fault> {
     Ok(File::open(folder)?.sync_all()?)
 }
 
+const NO_DATABASE: &str = "is not a database (any more): it was left as it is; if it was one, it is damaged: move \
+                           it aside, together with its -wal and -shm, and start again";
 /// One connection is used by one thread at a time.
 const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_OPEN_EXRESCODE);
 /// Chosen when the file is made; every size is counted with it.

@@ -8,8 +8,9 @@
 //! | closed, or the process died | the epoch goes on |
 //! | the machine died, or the WAL or the file was exchanged | a new epoch; what is staged stays, renumbered |
 //! | a batch fails its checksum | it and all behind it are forgotten; a new epoch; the source goes back |
-//! | SQLite finds its structure broken | refused, with what to do; never started empty |
-//! | no space, I/O error, locked | [`BufferError::Disk`]: nothing of the call was stored; wait, try again |
+//! | SQLite finds its structure broken | begun anew behind what was acknowledged, in a new epoch; the source goes back |
+//! | and the state record with it | refused, with what to do; never started empty |
+//! | full, read-only, I/O error, locked | [`BufferError::Disk`]: nothing of the call was stored; wait, try again |
 //!
 //! The first call on a new buffer is a [`Buffer::commit`] without parcels: it stores where reading
 //! begins, so that a healing always knows how far to go back.
@@ -39,7 +40,7 @@ pub use self::prepared::{Ended, Prepared};
 use self::rows::{Found, Frame};
 use self::state::State;
 pub use self::state::check_state;
-use crate::position::{Checkpoint, Sequence};
+use crate::position::{Checkpoint, Position, Sequence};
 
 /// A batch as the source's side hands it over: its header without an identity, and its body.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -132,6 +133,18 @@ pub struct Usage {
     pub oldest_s: Option<u64>,
 }
 
+/// The last batch that was forgotten because it was acknowledged.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Forgotten {
+    /// Its epoch; 0 if there was none.
+    pub epoch: u64,
+    /// Its number in that epoch.
+    pub sequence: Sequence,
+    /// All that was committed behind this place is staged, or will be. The file is empty if that is not
+    /// known.
+    pub since: Position,
+}
+
 /// What a look from outside tells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Glance {
@@ -164,8 +177,12 @@ pub struct Buffer {
     wal_bytes: u64,
     /// There may be rows beyond `last`, of a call that failed half-way.
     stray: bool,
+    /// About how many bytes the call that is under way needs.
+    needed: u64,
     /// The disk failed: what the file holds must be looked at before anything else.
     suspect: bool,
+    /// Why the WAL could not be moved into the database file when that was tried last.
+    trouble: Option<DiskCause>,
     full: bool,
     /// How many parts a transaction has that is being prepared.
     moving: Option<u32>,
@@ -224,7 +241,7 @@ impl Buffer {
     /// Stages a part of a transaction that has not committed yet: invisible to [`Self::after`].
     ///
     /// # Errors
-    /// [`BufferError::Disk`] with [`DiskCause::Full`] although everything is acknowledged: the
+    /// [`BufferError::Disk`] with [`DiskCause::Quota`] although everything is acknowledged: the
     /// transaction is larger than the buffer.
     pub fn stage_part(&mut self, parcel: &Parcel) -> Result<(), BufferError> {
         self.stage(std::slice::from_ref(parcel))
@@ -304,6 +321,7 @@ impl Buffer {
         if id <= self.state.acked {
             return Ok(0);
         }
+        let floor = self.state.floor;
         let forgotten = self.write(|db, state| {
             state.acked = id;
             let Some((end, crc)) = rows::last_end(db, state.floor, id)? else { return Ok(0) };
@@ -313,10 +331,12 @@ impl Buffer {
                 state.floor_checkpoint = checkpoint;
             }
             (state.floor, state.floor_crc) = (end, crc);
+            state.forgotten = (state.epoch, state.sequence(end));
             prepared::forget(db, end)?;
             rows::forget(db, end)
         })?;
         self.rows = self.rows.saturating_sub(forgotten);
+        self.written((self.state.floor - floor).max(0).unsigned_abs() * file::PAGE_BYTES);
         self.tidy();
         Ok(forgotten)
     }
@@ -398,9 +418,48 @@ impl Buffer {
         self.state.sequence(self.state.acked)
     }
 
+    /// What the collector must have, because it acknowledged it and it is not here any more.
+    ///
+    /// # Errors
+    /// [`BufferError::Damaged`] if a checkpoint fails its checksum.
+    pub fn forgotten(&self) -> Result<Forgotten, BufferError> {
+        let (epoch, sequence) = self.state.forgotten;
+        let since = match epoch {
+            0 => state::decode_checkpoint(&self.state.began)?,
+            _ => state::decode_checkpoint(&self.state.floor_checkpoint)?,
+        };
+        Ok(Forgotten { epoch, sequence, since: since.unwrap_or_default().position })
+    }
+
+    /// Where reading began in the life of this buffer.
+    ///
+    /// # Errors
+    /// [`BufferError::Damaged`] if it fails its checksum.
+    pub fn began(&self) -> Result<Option<Checkpoint>, BufferError> {
+        Ok(state::decode_checkpoint(&self.state.began)?)
+    }
+
     /// How much there is.
     pub fn usage(&self) -> Result<Usage, BufferError> {
         Ok(usage(&self.db, &self.path, &self.state, self.rows)?)
+    }
+
+    /// Why the disk does not sync what was written, if so. It counts as written: it survives the death of the
+    /// process, and what a power cut takes is read again.
+    pub fn trouble(&self) -> Option<DiskCause> {
+        self.trouble
+    }
+
+    /// Tries again what [`Self::trouble`] tells of, without anything to write.
+    ///
+    /// # Errors
+    /// As any call after a fault of the disk; if the disk still refuses, [`Self::trouble`] says so.
+    pub fn settle(&mut self) -> Result<(), BufferError> {
+        if self.trouble.is_some() {
+            self.ready()?;
+            self.written(self.wal_bytes_max());
+        }
+        Ok(())
     }
 
     /// Whether reading should wait: from 0.8 of the limit until below 0.6 of it. True too while the
@@ -427,6 +486,7 @@ impl Buffer {
     fn stage(&mut self, parcels: &[Parcel]) -> Result<(), BufferError> {
         self.ready()?;
         let (mut id, staged_s) = (self.last, now_s());
+        self.needed = bytes_of(parcels);
         self.write(|db, _| {
             for parcel in parcels {
                 id += 1;
@@ -447,6 +507,7 @@ impl Buffer {
     ) -> Result<(), BufferError> {
         self.ready()?;
         let (mut id, staged_s, visible) = (self.last, now_s(), self.state.visible);
+        self.needed = bytes_of(parcels);
         let rows = self.write(|db, state| {
             for (index, parcel) in parcels.iter().enumerate() {
                 id += 1;
@@ -458,6 +519,9 @@ impl Buffer {
             }
             if parcels.is_empty() && id > visible {
                 rows::end(db, id, checkpoint)?;
+            }
+            if state.checkpoint.is_empty() && id == visible {
+                state.began = checkpoint.to_vec();
             }
             state.visible = id;
             state.advance(checkpoint);
@@ -496,6 +560,8 @@ impl Buffer {
             transaction.commit()?;
             Ok(value)
         })();
+        let needed = std::mem::take(&mut self.needed);
+        let done = done.map_err(|fault| self.quota_or_disk(fault, needed));
         let value = self.guard(done)?;
         self.state = next;
         self.stray = false;
@@ -516,6 +582,18 @@ impl Buffer {
         done
     }
 
+    /// SQLite has one word for a full disk and for our own limit. It was the limit if what was to be written
+    /// does not fit below it.
+    fn quota_or_disk(&self, fault: Fault, needed: u64) -> Fault {
+        let Fault::Disk { cause: DiskCause::Full, detail } = fault else { return fault };
+        // A call writes a slice or, if that is larger, one parcel; and pages around it.
+        let needed = needed.max(self.wal_bytes_max() / 4) + NEEDED_BESIDES;
+        let pages_max = self.bytes_max() - self.wal_bytes_max();
+        let used = file::bytes(&self.db, &self.path).map_or(0, |(used, ..)| used);
+        let cause = if used + needed > pages_max { DiskCause::Quota } else { DiskCause::Full };
+        Fault::Disk { cause, detail }
+    }
+
     /// Notes a fault of the disk, so that the next call looks at the file first.
     fn guard<T>(&mut self, result: Result<T, Fault>) -> Result<T, BufferError> {
         if let Err(Fault::Disk { cause: DiskCause::Io, .. } | Fault::Damaged(_)) = &result {
@@ -531,7 +609,12 @@ impl Buffer {
         if self.wal_bytes < self.wal_bytes_max() / 2 {
             return;
         }
-        self.wal_bytes = match self.guard(file::checkpoint(&self.db, false)) {
+        let moved = self.guard(file::checkpoint(&self.db, false));
+        self.trouble = match &moved {
+            Err(BufferError::Disk { cause, .. }) => Some(*cause),
+            _ => None,
+        };
+        self.wal_bytes = match moved {
             Ok(true) => 0,
             // A reader holds it back; the next try is a quarter further.
             _ => self.wal_bytes_max() / 4,
@@ -713,12 +796,16 @@ pub const BYTES_MIN: u64 = 1 << 20;
 /// The WAL's share of a large buffer, in bytes.
 const WAL_BYTES_MAX: u64 = 4 << 20;
 /// What a transaction writes besides its batches: the pages of the state, of an index and the root.
-const WRITE_BYTES: u64 = 4 * file::PAGE_BYTES;
+const WRITE_BYTES: u64 = 8 * file::PAGE_BYTES;
+/// What a call writes besides its parcels, at most, in bytes: schemas and the inner pages of the tables.
+const NEEDED_BESIDES: u64 = 64 << 10;
 /// Pages given back at a time: half a megabyte, so that no acknowledgement takes long.
 const SHRINK_PAGES: u32 = 128;
 /// How far ahead a collector may put the epoch: more than an agent uses in its life, and far from
 /// the end of the numbers.
 const EPOCH_STEP_MAX: u64 = 1 << 32;
 
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod tests;

@@ -69,6 +69,7 @@ impl Buffer {
         }
         let (before, checkpoint) =
             (state::encode_checkpoint(before), state::encode_checkpoint(checkpoint));
+        self.needed = last.map_or(0, |parcel| bytes_of(std::slice::from_ref(parcel)));
         self.write(|db, state| {
             end(db, state, ended)?;
             forget_name(db, name)?;
@@ -93,13 +94,21 @@ impl Buffer {
     /// # Errors
     /// [`BufferError::Damaged`] if a record of prepared transactions fails its checksum.
     pub fn prepared(&self, name: &[u8]) -> Result<Option<Prepared>, BufferError> {
-        Ok(find(&self.db, name)?)
+        let found = find(&self.db, name)?;
+        if found.is_none() {
+            // Not known, or not known any more because its record is broken: that is rare enough to look.
+            verify_all(&self.db)?;
+        }
+        Ok(found)
     }
 
     /// How many have not ended.
     pub fn prepared_count(&self) -> Result<u64, BufferError> {
         let select = "SELECT count(*) FROM prepared WHERE settled IS NULL";
-        let count = self.db.query_row(select, [], |row| row.get::<_, i64>(0));
+        let count = self
+            .db
+            .prepare_cached(select)
+            .and_then(|mut select| select.query_row([], |row| row.get::<_, i64>(0)));
         Ok(count.map_err(Fault::from)?.unsigned_abs())
     }
 
@@ -186,7 +195,7 @@ pub(super) fn end(db: &Connection, state: &State, ended: &[Ended]) -> Result<(),
 /// Batches up to this one are forgotten, and so are the prepared transactions that they carry.
 pub(super) fn forget(db: &Connection, upto: i64) -> Result<(), Fault> {
     let ids: Vec<i64> = db
-        .prepare("SELECT id FROM prepared WHERE settled <= ?1")?
+        .prepare_cached("SELECT id FROM prepared WHERE settled <= ?1")?
         .query_map([upto], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     ids.into_iter().try_for_each(|id| delete(db, id))
@@ -205,20 +214,30 @@ pub(super) fn sweep(db: &Connection) -> Result<(), Fault> {
 
 /// Of several of one name (the older ones were committed, and are read again) the oldest is next.
 fn find(db: &Connection, name: &[u8]) -> Result<Option<Prepared>, Fault> {
-    let select = "SELECT id, name, parts, seal FROM prepared WHERE settled IS NULL ORDER BY id";
+    let select = "SELECT id, name, parts, seal FROM prepared WHERE name = ?1 AND settled IS NULL \
+                  ORDER BY id LIMIT 1";
+    let mut select = db.prepare_cached(select)?;
+    select.query_row([name], |row| Ok(verified(row))).optional()?.transpose()
+}
+
+/// Reads every record that has not ended.
+fn verify_all(db: &Connection) -> Result<(), Fault> {
+    let select = "SELECT id, name, parts, seal FROM prepared NOT INDEXED WHERE settled IS NULL";
     let mut select = db.prepare(select)?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
-        let (id, known, parts): (i64, Vec<u8>, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if seal(id, &known, parts) != row.get::<_, u32>(3)? {
-            let why = "the record of a prepared transaction fails its checksum";
-            return Err(Fault::Damaged(why.to_owned()));
-        }
-        if known == name {
-            return Ok(Some(Prepared { id, parts }));
-        }
+        verified(row)?;
     }
-    Ok(None)
+    Ok(())
+}
+
+fn verified(row: &Row<'_>) -> Result<Prepared, Fault> {
+    let (id, name, parts): (i64, Vec<u8>, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    if seal(id, &name, parts) != row.get::<_, u32>(3)? {
+        let why = "the record of a prepared transaction fails its checksum";
+        return Err(Fault::Damaged(why.to_owned()));
+    }
+    Ok(Prepared { id, parts })
 }
 
 fn forget_name(db: &Connection, name: &[u8]) -> Result<(), Fault> {

@@ -2,13 +2,16 @@
 
 use std::cmp::Ordering;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
 
 use super::fault::Fault;
 use super::file::{self, Tuning};
 use super::state::{self, State};
 use super::{Buffer, BufferError, Glance, Opening, Settings};
 use super::{prepared, rows};
+use crate::position::{Checkpoint, Sequence};
 
 impl Buffer {
     /// Opens the buffer, or makes it.
@@ -20,19 +23,26 @@ impl Buffer {
         let lock = file::lock(path, &rows::KIND)?;
         let created = file::ensure(path, &rows::KIND)?;
         let wal_there = fs::exists(file::beside(path, "-wal")).unwrap_or(false);
-        let db = file::open(path, &rows::KIND, &tuning(&settings))?;
-        db.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))
-            .map_err(Fault::from)?;
-        let found = rows::load(&db)?;
+        let (db, found, anew) = match look(path, &settings) {
+            Err(Fault::Damaged(why)) => {
+                let (db, state, damaged) = begin_anew(path, &settings, &why, None)?;
+                (db, Some(state), Some(told(&why, &damaged)))
+            }
+            looked => {
+                let (db, found) = looked?;
+                (db, found, None)
+            }
+        };
         let fresh = found.is_none();
         if fresh && !created && rows::last_id(&db)?.is_some() {
             return Err(BufferError::Damaged("its state record is missing".to_owned()));
         }
         let state = found.unwrap_or_else(|| State { epoch: 1, clean: true, ..State::default() });
-        if !state.clean {
-            file::check(&db)?;
-        }
-        let why = if fresh { None } else { doubt(&state, &settings, wal_there, &lock.note) };
+        let why = match anew {
+            None if fresh => None,
+            None => doubt(&state, &settings, wal_there, &lock.note).map(str::to_owned),
+            anew => anew,
+        };
         let (last, path) = (state.visible, path.to_owned());
         let mut buffer = Self {
             db,
@@ -44,7 +54,9 @@ impl Buffer {
             rows: 0,
             wal_bytes: 0,
             stray: true,
+            needed: 0,
             suspect: false,
+            trouble: None,
             full: false,
             moving: None,
             read: None,
@@ -55,7 +67,7 @@ impl Buffer {
             match why {
                 _ if fresh => Opening::Created,
                 None => Opening::Continued,
-                Some(why) => Opening::NewEpoch { why: why.to_owned() },
+                Some(why) => Opening::NewEpoch { why },
             },
         ))
     }
@@ -104,12 +116,15 @@ impl Buffer {
         if !self.suspect {
             return Ok(());
         }
-        let db = file::open(&self.path, &rows::KIND, &tuning(&self.settings))?;
-        db.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))
-            .map_err(Fault::from)?;
-        file::check(&db)?;
-        let state = rows::load(&db)?
-            .ok_or_else(|| Fault::Damaged("its state record is missing".to_owned()))?;
+        let looked = look(&self.path, &self.settings).and_then(|(db, state)| {
+            file::check(&db)?;
+            let missing = || Fault::Damaged("its state record is missing".to_owned());
+            Ok((db, state.ok_or_else(missing)?))
+        });
+        let (db, state) = match looked {
+            Err(Fault::Damaged(why)) => return Err(self.go_on_anew(&why)?),
+            looked => looked?,
+        };
         let last = rows::last_id(&db)?.unwrap_or(state.floor);
         super::set_synchronous(&db, self.settings.durability)?;
         (self.db, self.suspect, self.stray, self.read) = (db, false, true, None);
@@ -125,6 +140,19 @@ impl Buffer {
             return Err(error);
         }
         Err(self.healed("the disk failed and the file differs from what was written", lost)?)
+    }
+
+    /// The file is damaged beyond what can be cut off. Returns the news as an error.
+    fn go_on_anew(&mut self, why: &str) -> Result<BufferError, BufferError> {
+        let lost = self.state.visible - self.state.floor;
+        // The damaged file must be closed before another takes its place.
+        self.db = Connection::open_in_memory().map_err(Fault::from)?;
+        let (db, state, damaged) = begin_anew(&self.path, &self.settings, why, Some(&self.state))?;
+        super::set_synchronous(&db, self.settings.durability)?;
+        (self.db, self.last, self.state) = (db, state.visible, state);
+        (self.suspect, self.stray, self.read, self.moving) = (false, true, None, None);
+        self.take_over(false)?;
+        self.healed(&told(why, &damaged), lost)
     }
 
     /// Cuts off the batch `id` and all behind it, back to the end of a commit, and begins a new
@@ -152,6 +180,40 @@ impl Buffer {
         self.healed(&format!("batch {number} is broken ({why})"), cut)
     }
 
+    /// Forgets all that is staged, and where reading stands: it goes on at `checkpoint`, in a new epoch that
+    /// continues the batch `there`, the last one that the collector has.
+    ///
+    /// What is staged may be all that is left of it: first make sure that it can be read again.
+    ///
+    /// # Errors
+    /// [`BufferError::Disk`]: nothing has changed.
+    pub fn go_back(
+        &mut self,
+        checkpoint: &Checkpoint,
+        there: (u64, Sequence),
+    ) -> Result<u64, BufferError> {
+        self.unstage(self.state.visible);
+        let encoded = state::encode_checkpoint(checkpoint);
+        self.write_durably(|db, state| {
+            let end = state.floor;
+            rows::cut(db, end)?;
+            prepared::unsettle(db, end)?;
+            state.began = match state::decode_checkpoint(&state.began)? {
+                Some(began) if !is_before(checkpoint, &began) => state::encode_checkpoint(&began),
+                _ => encoded.clone(),
+            };
+            // The ids that were in use are not used again.
+            (state.floor, state.acked) = (state.visible, state.visible);
+            (state.checkpoint, state.floor_checkpoint) = (encoded.clone(), encoded);
+            (state.forgotten, state.again) = (there, Vec::new());
+            renumber(state, there.0.saturating_add(1));
+            Ok(())
+        })?;
+        self.last = self.state.visible;
+        self.recount()?;
+        Ok(self.state.epoch)
+    }
+
     pub(super) fn healed(&self, why: &str, batches: i64) -> Result<BufferError, BufferError> {
         Ok(BufferError::Healed {
             why: why.to_owned(),
@@ -170,6 +232,67 @@ fn is_earlier(one: &[u8], other: &[u8]) -> Result<bool, Fault> {
         one.file_created_s <= other.file_created_s
             && one.position.order(&other.position).is_some_and(Ordering::is_lt)
     }))
+}
+
+/// Opens the file and reads its state; its whole structure, too, if it was not closed.
+fn look(path: &Path, settings: &Settings) -> Result<(Connection, Option<State>), Fault> {
+    let db = file::open(path, &rows::KIND, &tuning(settings))?;
+    db.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    let state = rows::load(&db)?;
+    if state.as_ref().is_some_and(|state| !state.clean) {
+        file::check(&db)?;
+    }
+    Ok((db, state))
+}
+
+/// Begins a new file behind what was acknowledged: all that the damaged one held is read again. All that this
+/// takes is the state record, whose checksum tells that it is whole.
+///
+/// If it is not the newest one (a part of the WAL was lost with the damage), more is read again.
+fn begin_anew(
+    path: &Path,
+    settings: &Settings,
+    why: &str,
+    believed: Option<&State>,
+) -> Result<(Connection, State, PathBuf), Fault> {
+    let damaged = |_| Fault::Damaged(why.to_owned());
+    let old = match believed {
+        Some(state) => state.clone(),
+        None => {
+            let db = file::open_read_only(path, &rows::KIND).map_err(damaged)?;
+            let found = rows::load(&db).map_err(damaged)?;
+            found.ok_or_else(|| Fault::Damaged(why.to_owned()))?
+        }
+    };
+    if state::decode_checkpoint(&old.floor_checkpoint)?.is_none() {
+        return Err(Fault::Damaged(why.to_owned()));
+    }
+    let mut state = State {
+        boot_id: old.boot_id,
+        opened: old.opened,
+        epoch: old.epoch,
+        forgotten: old.forgotten,
+        began: old.began,
+        checkpoint: old.floor_checkpoint.clone(),
+        floor_checkpoint: old.floor_checkpoint,
+        ..State::default()
+    };
+    renumber(&mut state, 0);
+    let damaged = file::replace(path, &rows::KIND, |db| rows::save(db, &state))?;
+    Ok((look(path, settings)?.0, state, damaged))
+}
+
+fn told(why: &str, damaged: &Path) -> String {
+    format!(
+        "its file was damaged ({why}) and is begun anew; {} may be removed once all is read again",
+        damaged.display()
+    )
+}
+
+/// False if the two cannot be compared.
+fn is_before(one: &Checkpoint, other: &Checkpoint) -> bool {
+    one.position.order(&other.position).is_some_and(std::cmp::Ordering::is_lt)
 }
 
 /// Makes what is staged the first of a new epoch.
@@ -197,5 +320,7 @@ fn tuning(settings: &Settings) -> Tuning {
     Tuning { full: true, cache_kib: CACHE_KIB, wal_bytes_max, bytes_max }
 }
 
+/// Statements that are kept prepared: all that a batch needs on its way.
+const STATEMENTS: usize = 32;
 /// One batch and the inner pages of a large backlog.
 const CACHE_KIB: u32 = 1024;

@@ -19,7 +19,7 @@ use super::fault::Fault;
 use super::file::Kind;
 use super::state::State;
 
-/// `RVBF`; format 2: 1 had no prepared transactions; 3: 2 had no notes.
+/// `RVBF`; format 2: 1 had no prepared transactions; 3: 2 had no notes, and did not know what was forgotten last.
 pub(super) const KIND: Kind =
     Kind { name: "buffer", application: 0x5256_4246, version: 3, schema: SCHEMA };
 
@@ -55,6 +55,8 @@ const SCHEMA: &str = "
         before  BLOB NOT NULL,
         settled INTEGER
     );
+    CREATE INDEX prepared_open ON prepared (name) WHERE settled IS NULL;
+    CREATE INDEX prepared_settled ON prepared (settled) WHERE settled IS NOT NULL;
     CREATE TABLE part (
         id   INTEGER PRIMARY KEY,
         crc  INTEGER NOT NULL,
@@ -91,23 +93,23 @@ pub(super) fn insert(db: &Connection, parcel: &Parcel, frame: Frame<'_>) -> Resu
     let crc = crc(&parcel.meta, &parcel.body);
     let staged_s = frame.staged_s.cast_signed();
     let seal = seal(crc, parcel.rows, parcel.transactions, frame);
-    db.execute(
+    db.prepare_cached(
         "INSERT INTO batch (id, crc, seal, rows, transactions, ends, lead, staged_s, checkpoint, \
          meta, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        params![
-            frame.id,
-            crc,
-            seal,
-            parcel.rows,
-            parcel.transactions,
-            frame.ends,
-            frame.lead,
-            staged_s,
-            frame.checkpoint,
-            parcel.meta,
-            parcel.body
-        ],
-    )?;
+    )?
+    .execute(params![
+        frame.id,
+        crc,
+        seal,
+        parcel.rows,
+        parcel.transactions,
+        frame.ends,
+        frame.lead,
+        staged_s,
+        frame.checkpoint,
+        parcel.meta,
+        parcel.body
+    ])?;
     learn(db, &parcel.schemas, Some(frame.id))
 }
 
@@ -139,13 +141,14 @@ pub(super) fn set_note(db: &Connection, name: &str, value: &[u8]) -> Result<(), 
 
 /// Reads one batch and verifies all of it.
 pub(super) fn find(db: &Connection, id: i64) -> Result<Found, Fault> {
-    let found = db
-        .query_row(
-            "SELECT crc, seal, rows, transactions, ends, lead, staged_s, checkpoint, meta, body \
-             FROM batch WHERE id = ?1",
-            [id],
-            |row| Ok(verify(id, row).unwrap_or(Found::Broken("a column has another type"))),
-        )
+    let mut select = db.prepare_cached(
+        "SELECT crc, seal, rows, transactions, ends, lead, staged_s, checkpoint, meta, body \
+         FROM batch WHERE id = ?1",
+    )?;
+    let found = select
+        .query_row([id], |row| {
+            Ok(verify(id, row).unwrap_or(Found::Broken("a column has another type")))
+        })
         .optional()?;
     Ok(found.unwrap_or(Found::Broken("it is missing")))
 }
@@ -183,20 +186,20 @@ fn seal(crc: u32, rows: u32, transactions: u32, frame: Frame<'_>) -> u32 {
 /// Makes a part that is already there the last of its commit.
 pub(super) fn end(db: &Connection, id: i64, checkpoint: &[u8]) -> Result<(), Fault> {
     let select = "SELECT crc, rows, transactions, lead, staged_s FROM batch WHERE id = ?1";
-    let (seal, ends) = db.query_row(select, [id], |row| {
+    let (seal, ends) = db.prepare_cached(select)?.query_row([id], |row| {
         let staged_s = row.get::<_, i64>(4)?.cast_unsigned();
         let frame = Frame { id, ends: true, lead: row.get(3)?, staged_s, checkpoint };
         Ok((seal(row.get(0)?, row.get(1)?, row.get(2)?, frame), frame.ends))
     })?;
     let update = "UPDATE batch SET ends = ?2, checkpoint = ?3, seal = ?4 WHERE id = ?1";
-    db.execute(update, params![id, ends, checkpoint, seal])?;
+    db.prepare_cached(update)?.execute(params![id, ends, checkpoint, seal])?;
     Ok(())
 }
 
 /// The stored checksum of a batch.
 pub(super) fn crc_of(db: &Connection, id: i64) -> Result<Option<u32>, Fault> {
     let select = "SELECT crc FROM batch WHERE id = ?1";
-    Ok(db.query_row(select, [id], |row| row.get(0)).optional()?)
+    Ok(db.prepare_cached(select)?.query_row([id], |row| row.get(0)).optional()?)
 }
 
 /// The last batch in `floor < id <= upto` that ends a commit, and its checksum.
@@ -207,19 +210,22 @@ pub(super) fn last_end(
 ) -> Result<Option<(i64, u32)>, Fault> {
     let select = "SELECT id, crc FROM batch WHERE id > ?1 AND id <= ?2 AND ends = 1 \
                   ORDER BY id DESC LIMIT 1";
-    Ok(db.query_row(select, [floor, upto], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    Ok(db
+        .prepare_cached(select)?
+        .query_row([floor, upto], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?)
 }
 
 /// The newest checkpoint at or before `upto`.
 pub(super) fn last_checkpoint(db: &Connection, upto: i64) -> Result<Option<Vec<u8>>, Fault> {
     let select = "SELECT checkpoint FROM batch WHERE id <= ?1 AND length(checkpoint) > 0 \
                   ORDER BY id DESC LIMIT 1";
-    Ok(db.query_row(select, [upto], |row| row.get(0)).optional()?)
+    Ok(db.prepare_cached(select)?.query_row([upto], |row| row.get(0)).optional()?)
 }
 
 /// Deletes the batches up to and including `upto`; returns how many row changes were in them.
 pub(super) fn forget(db: &Connection, upto: i64) -> Result<u64, Fault> {
-    let mut delete = db.prepare("DELETE FROM batch WHERE id <= ?1 RETURNING rows")?;
+    let mut delete = db.prepare_cached("DELETE FROM batch WHERE id <= ?1 RETURNING rows")?;
     let mut forgotten = 0;
     let mut rows = delete.query([upto])?;
     while let Some(row) = rows.next()? {
@@ -237,49 +243,59 @@ pub(super) fn cut(db: &Connection, beyond: i64) -> Result<usize, Fault> {
 /// The first id that is no lead, or the one behind `visible`.
 pub(super) fn first_behind_leads(db: &Connection, visible: i64) -> Result<i64, Fault> {
     let select = "SELECT min(id) FROM batch WHERE lead = 0 AND id <= ?1";
-    let first: Option<i64> = db.query_row(select, [visible], |row| row.get(0))?;
+    let first: Option<i64> = db.prepare_cached(select)?.query_row([visible], |row| row.get(0))?;
     Ok(first.unwrap_or(visible + 1))
 }
 
 /// Row changes in the batches of `from < id <= upto`.
 pub(super) fn rows(db: &Connection, from: i64, upto: i64) -> Result<u64, Fault> {
     let select = "SELECT coalesce(sum(rows), 0) FROM batch WHERE id > ?1 AND id <= ?2";
-    Ok(db.query_row(select, [from, upto], |row| row.get::<_, i64>(0))?.cast_unsigned())
+    Ok(db
+        .prepare_cached(select)?
+        .query_row([from, upto], |row| row.get::<_, i64>(0))?
+        .cast_unsigned())
 }
 
 /// When the oldest batch was staged, in Unix seconds.
 pub(super) fn oldest_s(db: &Connection, visible: i64) -> Result<Option<u64>, Fault> {
     let select = "SELECT staged_s FROM batch WHERE id <= ?1 ORDER BY id LIMIT 1";
-    let oldest = db.query_row(select, [visible], |row| row.get::<_, i64>(0)).optional()?;
+    let oldest =
+        db.prepare_cached(select)?.query_row([visible], |row| row.get::<_, i64>(0)).optional()?;
     Ok(oldest.map(i64::cast_unsigned))
 }
 
 /// The highest id there is.
 pub(super) fn last_id(db: &Connection) -> Result<Option<i64>, Fault> {
-    Ok(db.query_row("SELECT max(id) FROM batch", [], |row| row.get(0))?)
+    Ok(db.prepare_cached("SELECT max(id) FROM batch")?.query_row([], |row| row.get(0))?)
 }
 
 pub(super) fn load(db: &Connection) -> Result<Option<State>, Fault> {
     let select = "SELECT record FROM state WHERE only = 1";
-    let record: Option<Vec<u8>> = db.query_row(select, [], |row| row.get(0)).optional()?;
+    let record: Option<Vec<u8>> =
+        db.prepare_cached(select)?.query_row([], |row| row.get(0)).optional()?;
     record.map(|record| State::decode(&record)).transpose()
 }
 
 pub(super) fn save(db: &Connection, state: &State) -> Result<(), Fault> {
     let replace = "INSERT OR REPLACE INTO state (only, record) VALUES (1, ?1)";
-    db.execute(replace, [state.encode()])?;
+    db.prepare_cached(replace)?.execute([state.encode()])?;
     Ok(())
 }
 
 pub(super) fn has_schema(db: &Connection, fingerprint: u64) -> Result<bool, Fault> {
     let select = "SELECT 1 FROM schema WHERE fingerprint = ?1 AND carrier IS NOT NULL";
-    Ok(db.query_row(select, [fingerprint.cast_signed()], |_| Ok(())).optional()?.is_some())
+    Ok(db
+        .prepare_cached(select)?
+        .query_row([fingerprint.cast_signed()], |_| Ok(()))
+        .optional()?
+        .is_some())
 }
 
 pub(super) fn schema(db: &Connection, fingerprint: u64) -> Result<Option<Vec<u8>>, Fault> {
     let select = "SELECT crc, record FROM schema WHERE fingerprint = ?1";
     let found: Option<(u32, Vec<u8>)> = db
-        .query_row(select, [fingerprint.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached(select)?
+        .query_row([fingerprint.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     match found {
         Some((crc, record)) if crc32c::crc32c(&record) != crc => {

@@ -44,6 +44,11 @@ pub(super) struct State {
     pub(super) floor_checkpoint: Vec<u8>,
     /// Where reading goes on; encoded; empty if nothing was ever committed.
     pub(super) checkpoint: Vec<u8>,
+    /// The last batch that was forgotten because it was acknowledged, by epoch and number: the collector
+    /// must have it. Epoch 0 if none ever was.
+    pub(super) forgotten: (u64, Sequence),
+    /// Where reading began in the life of this buffer; encoded; empty if it is not known.
+    pub(super) began: Vec<u8>,
     /// How far was read when a prepared transaction was found broken; encoded; empty if none ever was.
     pub(super) again: Vec<u8>,
 }

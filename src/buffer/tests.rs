@@ -222,6 +222,51 @@ fn a_broken_batch_heals_by_going_back() {
 }
 
 #[test]
+fn what_was_forgotten_is_known_over_epochs_and_starts() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = filled(&folder, 3);
+    let stands = |buffer: &Buffer| {
+        let Forgotten { epoch, sequence, since } = buffer.forgotten().unwrap();
+        (epoch, sequence.0, since.offset)
+    };
+    assert_eq!(stands(&buffer), (0, 0, 4), "where reading began");
+    buffer.commit(&[], &at(35)).unwrap();
+    buffer.acknowledge(1, Sequence(2)).unwrap();
+    assert_eq!(stands(&buffer), (1, 2, 20));
+    buffer.begin_epoch(0, &[parcel("lead")]).unwrap();
+    assert_eq!(stands(&buffer), (1, 2, 20), "a new epoch forgets nothing");
+    buffer.acknowledge(2, Sequence(2)).unwrap();
+    assert_eq!(stands(&buffer), (2, 2, 35));
+    buffer.close().unwrap();
+    let buffer = reopened(&folder, "boot-1").0;
+    assert_eq!(stands(&buffer), (2, 2, 35));
+    assert_eq!(buffer.began().unwrap(), Some(at(4)));
+}
+
+#[test]
+fn going_back_forgets_what_is_staged_and_continues_what_the_collector_has() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = filled(&folder, 4);
+    buffer.acknowledge(1, Sequence(3)).unwrap();
+    buffer.stage_part(&parcel("part")).unwrap();
+    assert_eq!(buffer.go_back(&at(10), (1, Sequence(1))).unwrap(), 2);
+    assert_eq!(buffer.checkpoint().unwrap(), Some(at(10)));
+    let Forgotten { epoch, sequence, since } = buffer.forgotten().unwrap();
+    assert_eq!((epoch, sequence, since), (1, Sequence(1), at(10).position));
+    assert_eq!(buffer.usage().unwrap().batches, 0);
+    for number in 2..=5 {
+        buffer.commit(&[parcel(&number.to_string())], &at(number * 10)).unwrap();
+    }
+    assert_eq!(bodies(&mut buffer, Sequence::START), ["2", "3", "4", "5"]);
+    drop(buffer);
+    let mut buffer = reopened(&folder, "boot-1").0;
+    assert_eq!(bodies(&mut buffer, Sequence::START), ["2", "3", "4", "5"]);
+    // A buffer that began later than where the collector stands.
+    buffer.go_back(&at(2), (1, Sequence(0))).unwrap();
+    assert_eq!(buffer.began().unwrap(), Some(at(2)));
+}
+
+#[test]
 fn a_broken_part_takes_its_whole_transaction_with_it() {
     let folder = TempDir::new().unwrap();
     let mut buffer = filled(&folder, 2);
@@ -268,7 +313,7 @@ fn the_limit_is_hard_and_a_full_buffer_still_empties() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, BufferError::Disk { cause: DiskCause::Full, .. }), "{error}");
+    assert!(matches!(error, BufferError::Disk { cause: DiskCause::Quota, .. }), "{error}");
     assert!(number > 3);
     let size = |suffix| fs::metadata(file::beside(&buffer.path, suffix)).unwrap().len();
     assert!(size("") + size("-wal") <= BYTES_MIN, "{} + {}", size(""), size("-wal"));
@@ -297,6 +342,28 @@ fn a_large_commit_keeps_the_wal_small_and_is_seen_whole() {
     }
     let size = fs::metadata(folder.path().join("b")).unwrap().len();
     assert!(size < 2 << 20, "space is given back: {size}");
+}
+
+#[test]
+fn the_wal_stays_small_while_a_backlog_drains() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = filled(&folder, 0);
+    let wal = || fs::metadata(folder.path().join("b-wal")).unwrap().len();
+    let mut highest = 0;
+    for round in 0..2 {
+        for number in 1..=1200 {
+            buffer.commit(&[big(2_500)], &at(number)).unwrap();
+            highest = highest.max(wal());
+        }
+        // One by one, and all with one word.
+        let from = buffer.acknowledged().0;
+        for number in (from + 1..=from + 1200).skip(1199 * round) {
+            buffer.acknowledge(1, Sequence(number)).unwrap();
+            highest = highest.max(wal());
+        }
+        assert_eq!(buffer.usage().unwrap().batches, 0);
+    }
+    assert!(highest <= 1 << 20, "{highest}");
 }
 
 #[test]
@@ -604,7 +671,8 @@ fn a_broken_prepared_part_takes_the_source_back_before_it() {
     assert!(!buffer.was_read(&at(30).position).unwrap());
     buffer.prepare(b"z", None, &at(10), &at(20), &[]).unwrap();
     tamper(&folder, "UPDATE prepared SET name = CAST('y' AS BLOB)");
-    assert!(matches!(buffer.prepared(b"z"), Err(BufferError::Damaged(_))), "not just unknown");
+    let unknown = buffer.prepared(b"z");
+    assert!(matches!(unknown, Err(BufferError::Damaged(_))), "not just unknown: {unknown:?}");
 }
 
 #[test]
@@ -633,7 +701,7 @@ fn prepared_transactions_count_towards_the_limit_and_stay_whole() {
         Ok::<(), BufferError>(())
     };
     let full = (0..50).find_map(|_| prepare(&mut buffer).err());
-    assert!(matches!(full, Some(BufferError::Disk { cause: DiskCause::Full, .. })), "{full:?}");
+    assert!(matches!(full, Some(BufferError::Disk { cause: DiskCause::Quota, .. })), "{full:?}");
     assert!(buffer.is_full() && prepared > 3);
     buffer.discard_parts().unwrap();
     for name in 0..prepared {

@@ -184,10 +184,7 @@ impl Conversation<'_> {
                         return Some("the collector stops".to_owned());
                     }
                 }
-                Wish::WantsAck => {
-                    let ack = self.hall.ack(&self.agent);
-                    let _ = self.answers.try_send(Answer::Ack(ack));
-                }
+                Wish::WantsAck => self.hall.tell_ack(&self.agent, &self.answers),
                 Wish::WantsStatus => {
                     if let Some(status) = self.hall.status(&self.agent) {
                         let _ = self.answers.try_send(Answer::Status(status));

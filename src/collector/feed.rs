@@ -1,7 +1,7 @@
 //! SHELL: the thread that brings the log's entries to one sink, as lines.
 //!
 //! A sink that fails stops nobody else: it is opened again, later and later, and goes on behind what
-//! it committed last.
+//! it committed last. An operator's wish to replay is honoured between two transactions.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,6 +18,7 @@ use crate::envelope::{Change, EnvelopeError};
 use crate::sink::{Sink, SinkError};
 
 use super::log::{LogError, Logged, Reader};
+use super::stands::Stands;
 
 /// Makes a sink, anew after each failure. The reader is for sinks whose cursor the log keeps.
 pub type Open = Box<dyn Fn(&Reader) -> Result<Box<dyn Sink>, SinkError> + Send>;
@@ -114,6 +115,15 @@ impl From<BatchError> for RowError {
     }
 }
 
+/// Where an entry's lines go.
+struct Target<'a> {
+    /// Room for a line.
+    line: &'a mut Vec<u8>,
+    /// What the sink has.
+    stands: &'a mut Stands,
+    sink: &'a mut dyn Sink,
+}
+
 /// Schemas by agent and fingerprint.
 type Schemas = HashMap<(String, u64), Arc<Table>>;
 
@@ -164,21 +174,31 @@ impl Feed {
         let mut envelope = Debezium::new(self.options);
         let (mut schemas, mut heard, mut uncommitted) = (Schemas::new(), 0, 0u32);
         let (mut line, mut whole) = (Vec::new(), true);
+        let mut stands = Stands::read(sink.note());
         loop {
             // A backlog waits for the next start; half a transaction is not left behind.
             let stopping = whole && signals.stop.load(Ordering::Relaxed);
-            let entry = if stopping { None } else { reader.next(cursor)? };
+            let wish = if whole && !stopping { reader.replay_wish(&self.name)? } else { None };
+            let entry = match wish {
+                None if !stopping => reader.next(cursor)?,
+                _ => None,
+            };
             if let Some(entry) = entry {
                 (cursor, whole) = (entry.number, entry.ends);
-                self.apply(&entry, &reader, &mut schemas, &mut envelope, &mut line, &mut *sink)?;
+                let mut to = Target { line: &mut line, stands: &mut stands, sink: &mut *sink };
+                self.apply(&entry, &reader, &mut schemas, &mut envelope, &mut to)?;
                 uncommitted += 1;
                 if !whole || uncommitted < COMMIT_ENTRIES {
                     continue;
                 }
             }
             if uncommitted > 0 {
+                sink.leave_note(stands.note());
                 self.commit(cursor, &mut *sink, &mut reader)?;
                 uncommitted = 0;
+            } else if let Some(after) = wish {
+                (cursor, stands) = (after, Stands::default());
+                self.replay(after, &mut *sink, &mut reader)?;
             } else if stopping {
                 return Ok(());
             } else {
@@ -201,14 +221,32 @@ impl Feed {
         Ok(())
     }
 
+    /// Goes on behind another entry, as an operator wishes.
+    fn replay(
+        &self,
+        after: u64,
+        sink: &mut dyn Sink,
+        reader: &mut Reader,
+    ) -> Result<(), FeedError> {
+        sink.leave_note(Vec::new());
+        sink.rewind(after)?;
+        if self.cursor_in_log {
+            reader.set_cursor(&self.name, after)?;
+        }
+        // First the mark for the retention, then the wish that stood for it.
+        self.passed.store(after, Ordering::Relaxed);
+        reader.replay_honoured(&self.name, after)?;
+        warn!("sink {}: is replayed from entry {} of the log on", self.name, after + 1);
+        Ok(())
+    }
+
     fn apply(
         &self,
         entry: &Logged,
         reader: &Reader,
         schemas: &mut Schemas,
         envelope: &mut Debezium,
-        line: &mut Vec<u8>,
-        sink: &mut dyn Sink,
+        to: &mut Target<'_>,
     ) -> Result<(), FeedError> {
         let bad = |error| FeedError::Batch(entry.number, error);
         let message = Message::parse(&entry.message).map_err(bad)?;
@@ -216,6 +254,12 @@ impl Feed {
         learn(entry, &batch, reader, schemas)?;
         let connector = connector(&message.meta.first.server.0);
         let rendered_us = now_us();
+        let mut skip = entry.skip;
+        if to.stands.overlap(&entry.agent, &message.meta) {
+            let transactions = batch.transactions().map_err(bad)?;
+            skip = skip.max(to.stands.skip(&entry.agent, &message.meta, &transactions));
+        }
+        let Target { line, stands, sink } = to;
         let each = |change: &RowChange<'_>| {
             line.clear();
             let change = view(change, connector, &entry.agent, rendered_us);
@@ -223,11 +267,13 @@ impl Feed {
             sink.write(line).map_err(RowError::Sink)
         };
         let schema = |fingerprint| schemas.get(&(entry.agent.clone(), fingerprint)).cloned();
-        batch.replay(entry.skip as usize, schema, each).map_err(|error| match error {
+        batch.replay(skip as usize, schema, each).map_err(|error| match error {
             RowError::Batch(error) => FeedError::Batch(entry.number, error),
             RowError::Envelope(error) => FeedError::Envelope(entry.number, error),
             RowError::Sink(error) => FeedError::Sink(error),
-        })
+        })?;
+        stands.passed(&entry.agent, &message.meta, skip);
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use log::{Level, info, warn};
+use log::{Level, error, info, warn};
 use serde::Deserialize;
 use smol::channel::Sender;
 
@@ -149,10 +149,12 @@ impl Hall {
         self.line.join(Job { inbound, held, token, answers: answers.clone() })
     }
 
-    /// What an agent that has just subscribed is told.
-    pub(super) fn ack(&self, agent: &str) -> Ack {
-        let ack = self.board().acks.get(agent).cloned();
-        ack.unwrap_or(Ack { version: 1, ..Ack::default() })
+    /// Tells an agent that has just subscribed where we stand, and no newer word overtakes it.
+    pub(super) fn tell_ack(&self, agent: &str, answers: &Sender<Answer>) {
+        let board = self.board();
+        let ack = board.acks.get(agent).cloned();
+        let ack = ack.unwrap_or(Ack { version: 1, ..Ack::default() });
+        let _ = answers.try_send(Answer::Ack(ack));
     }
 
     /// What an agent said of itself last.
@@ -255,6 +257,9 @@ impl Hall {
             // Whoever is told finds the room free.
             drop((inbound, held));
             let _ = answers.try_send(Answer::Done { token, refused: refusal.is_some() });
+        }
+        for gap in &taken.gaps {
+            error!("{gap}");
         }
         let mut board = self.board();
         for (agent, ack) in taken.acks {

@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::batch::{Ack, Batch, BatchError, Demand, Limits, Message};
+use crate::batch::{Ack, Batch, BatchError, Demand, Identity, Limits, Message};
 use crate::mqtt::Bytes;
-use crate::position::Sequence;
+use crate::position::{Position, Sequence};
 
 use super::ledger::{Ledger, Verdict};
 use super::log::{Entry, Log, LogError};
@@ -34,6 +34,8 @@ pub struct Taken {
     pub batches: u64,
     /// Row changes in them.
     pub rows: u64,
+    /// What is missing now because an agent's operator lets it be missing, in words.
+    pub gaps: Vec<String>,
 }
 
 /// Why a message is not a batch of this agent.
@@ -191,8 +193,8 @@ impl Intake {
         }
         let known = draft.ledgers.get(agent).or_else(|| self.ledgers.get(agent));
         let mut ledger = known.cloned().unwrap_or_default();
-        let (overlaps, abandons) = match ledger.judge(&message.identity, &message.meta) {
-            Verdict::Fresh { overlaps, abandons } => (overlaps, abandons),
+        let (overlaps, abandons, gap) = match ledger.judge(&message.identity, &message.meta) {
+            Verdict::Fresh { overlaps, abandons, gap } => (overlaps, abandons, gap),
             Verdict::Duplicate => return Ok(None),
             Verdict::Refused(demand, why) => {
                 draft.want(agent, Wanted { demand, epoch: message.identity.epoch, why });
@@ -211,6 +213,9 @@ impl Intake {
             return Ok(None);
         }
         let skip = if overlaps { ledger.skip(&message.meta, &transactions) } else { 0 };
+        if gap {
+            draft.taken.gaps.push(gap_text(agent, &ledger, &message.identity));
+        }
         let gtids = transactions.into_iter().filter_map(|transaction| transaction.gtid);
         ledger.record(&message.identity, &message.meta, message.crc, gtids, skip);
         for (fingerprint, record) in batch.schemas() {
@@ -269,4 +274,19 @@ impl Intake {
         self.demanded.insert(agent.to_owned(), (ack.clone(), now));
         true
     }
+}
+
+/// What an agent's operator lets be missing.
+fn gap_text(agent: &str, ledger: &Ledger, identity: &Identity) -> String {
+    let place = |position: &Position| match position.file.as_str() {
+        "" => "its beginning".to_owned(),
+        _ => position.to_string(),
+    };
+    let follows = identity.follows.clone().unwrap_or_default();
+    format!(
+        "agent {agent}: what was committed between {} and {} is MISSING here, as its operator lets it be \
+         (on_gap)",
+        place(ledger.position()),
+        place(&follows.since)
+    )
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the next number of the epoch, following the last one's CRC | fresh |
 //! | number 1 of a later epoch | fresh, but for transactions that are here already by position |
+//! | number 1 of a later epoch that continues what is not here | ask to read the source again |
 //! | a number that is here already | duplicate: acknowledge again |
 //! | a number further on | gap: ask to rewind |
 //! | an earlier epoch, or another history under the same numbers | stale: ask for a new epoch |
@@ -12,11 +13,13 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Ack, Demand, Identity, Meta, Transaction};
+use crate::batch::{Ack, Demand, Follows, Identity, Meta, Transaction};
 use crate::position::{Gtid, GtidSet, Position, Sequence, file_order};
 
 /// How many of a server's newest binlog files are remembered, to notice that its history began anew.
 const FILES_MAX: usize = 64;
+/// A longer set of GTIDs is not sent, in bytes: the acknowledgement has a limit.
+const GTIDS_BYTES_MAX: usize = 8 * 1024;
 
 /// The state of one agent at the centre; it is stored with the batches that it speaks of.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
@@ -45,6 +48,8 @@ pub enum Verdict {
         overlaps: bool,
         /// Parts of a transaction that never came to its end are to be forgotten first.
         abandons: bool,
+        /// Something before it is missing, and the operator of the agent lets it be missing.
+        gap: bool,
     },
     /// Nothing new: acknowledge it again.
     Duplicate,
@@ -70,24 +75,49 @@ impl Ledger {
             Ordering::Equal if meta.part > 0 && !self.in_parts => {
                 Verdict::Refused(Demand::NewEpoch, "the transaction's first part is missing")
             }
-            Ordering::Equal => self.fresh(meta, self.in_parts && meta.part == 0),
+            Ordering::Equal => self.fresh(meta, self.in_parts && meta.part == 0, false),
             Ordering::Greater if identity.sequence != Sequence(1) => {
                 Verdict::Refused(Demand::Rewind, "the epoch's first batch is missing")
             }
             Ordering::Greater if meta.part > 0 => {
                 Verdict::Refused(Demand::NewEpoch, "an epoch cannot begin inside a transaction")
             }
-            Ordering::Greater => self.fresh(meta, self.in_parts),
+            Ordering::Greater => match self.lacks(identity.follows.as_ref(), meta) {
+                Some(why) if !identity.follows.as_ref().is_some_and(|known| known.accepts_gap) => {
+                    Verdict::Refused(Demand::Reread, why)
+                }
+                lacks => self.fresh(meta, self.in_parts, lacks.is_some()),
+            },
         }
     }
 
-    fn fresh(&self, meta: &Meta, abandons: bool) -> Verdict {
+    /// Why an epoch that continues this would leave a gap here.
+    ///
+    /// An agent that has forgotten something says what: epochs only rise, so it is here if what stands
+    /// here is not before it. One that never did (its buffer is new) says where it began to read; by
+    /// position that is at or before where we stand, if the two can be compared at all.
+    fn lacks(&self, follows: Option<&Follows>, meta: &Meta) -> Option<&'static str> {
+        let Some(follows) = follows else { return Some("it does not say what it continues") };
+        if follows.epoch > 0 {
+            let behind = (self.epoch, self.sequence) < (follows.epoch, follows.sequence);
+            return behind.then_some("what was acknowledged before it is not here any more");
+        }
+        // A batch of schemas alone has no place; such a one is sent when another was judged before.
+        let places = [&follows.since, &self.position, &meta.first];
+        let known = places.iter().all(|place| !place.file.is_empty());
+        let later = follows.since.order(&self.position) == Some(Ordering::Greater);
+        (known && later && self.comparable(meta))
+            .then_some("it was read from a place behind what is here")
+    }
+
+    fn fresh(&self, meta: &Meta, abandons: bool, gap: bool) -> Verdict {
         // Within a part, the first one has decided.
         let overlaps = meta.part == 0 && self.comparable(meta) && {
             let same_server = meta.first.order(&self.position);
             same_server.map_or(meta.first.gtid.is_some(), |order| order == Ordering::Less)
         };
-        Verdict::Fresh { overlaps: overlaps || (meta.part > 0 && self.parts_skipped), abandons }
+        let overlaps = overlaps || (meta.part > 0 && self.parts_skipped);
+        Verdict::Fresh { overlaps, abandons, gap }
     }
 
     /// How many leading transactions of an overlapping batch are here already.
@@ -179,14 +209,22 @@ impl Ledger {
         self.files.drain(..excess);
     }
 
+    /// Where the last complete transaction ended.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
     /// What to tell the agent.
     pub fn ack(&self, demand: Option<(Demand, &str)>) -> Ack {
+        let reread = matches!(demand, Some((Demand::Reread, _)));
+        let gtids = if reread { self.gtids.to_string() } else { String::new() };
         Ack {
             version: 1,
             epoch: self.epoch,
             sequence: self.sequence,
             crc: self.crc,
             position: (self.epoch > 0).then(|| self.position.clone()),
+            gtids: if gtids.len() > GTIDS_BYTES_MAX { String::new() } else { gtids },
             demand: demand.map(|(demand, _)| demand),
             demand_epoch: 0,
             why: demand.map_or(String::new(), |(_, why)| why.to_owned()),
@@ -217,7 +255,8 @@ mod tests {
 
     fn identity(epoch: u64, sequence: u64, previous_crc: u32) -> Identity {
         let sequence = Sequence(sequence);
-        Identity { agent: "a".into(), epoch, sequence, previous_crc }
+        let follows = (sequence == Sequence(1)).then(Follows::default);
+        Identity { agent: "a".into(), epoch, sequence, previous_crc, follows }
     }
 
     fn meta(first: u64, last: u64) -> Meta {
@@ -239,7 +278,7 @@ mod tests {
         }
     }
 
-    const FRESH: Verdict = Verdict::Fresh { overlaps: false, abandons: false };
+    const FRESH: Verdict = Verdict::Fresh { overlaps: false, abandons: false, gap: false };
 
     /// A ledger that has batches 1 and 2 of epoch 1, up to offset 300.
     fn two() -> Ledger {
@@ -281,7 +320,7 @@ mod tests {
         let ledger = two();
         let meta = meta(100, 400);
         let verdict = ledger.judge(&identity(2, 1, 0), &meta);
-        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false });
+        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false, gap: false });
         let transactions = [transaction(100, 200), transaction(200, 300), transaction(300, 400)];
         assert_eq!(ledger.skip(&meta, &transactions), 2);
     }
@@ -300,7 +339,7 @@ mod tests {
         let mut ledger = two();
         let part = |part, continues| Meta { part, continues, ..meta(200, 300) };
         let first = part(0, true);
-        let overlaps = Verdict::Fresh { overlaps: true, abandons: false };
+        let overlaps = Verdict::Fresh { overlaps: true, abandons: false, gap: false };
         assert_eq!(ledger.judge(&identity(2, 1, 0), &first), overlaps);
         let skip = ledger.skip(&first, &[transaction(200, 0)]);
         assert_eq!(skip, 1);
@@ -310,13 +349,70 @@ mod tests {
         assert_eq!(ledger.skip(&last, &[transaction(200, 300)]), 1);
     }
 
+    fn follows(epoch: u64, sequence: u64, since: Position) -> Follows {
+        Follows { epoch, sequence: Sequence(sequence), since, accepts_gap: false }
+    }
+
+    fn first_of(epoch: u64, follows: Follows) -> Identity {
+        Identity { follows: Some(follows), ..identity(epoch, 1, 0) }
+    }
+
+    #[test]
+    fn an_epoch_that_continues_what_is_not_here_is_refused() {
+        let ledger = two();
+        let next = meta(400, 500);
+        let lost = |ledger: &Ledger, follows| match ledger.judge(&first_of(5, follows), &next) {
+            Verdict::Refused(demand, _) => demand == Demand::Reread,
+            _ => false,
+        };
+        assert!(lost(&ledger, follows(1, 3, at(400))), "batch 3 is not here");
+        assert!(lost(&ledger, follows(4, 1, at(400))), "epoch 4 is not here");
+        assert!(lost(&Ledger::default(), follows(1, 2, at(400))), "nothing is here");
+        for known in [follows(1, 2, at(400)), follows(1, 1, at(400)), follows(0, 0, at(300))] {
+            assert_eq!(
+                ledger.judge(&first_of(5, known), &next),
+                FRESH,
+                "it continues what is here"
+            );
+        }
+        let accepted = Follows { accepts_gap: true, ..follows(4, 1, at(400)) };
+        let gap = Verdict::Fresh { overlaps: false, abandons: false, gap: true };
+        assert_eq!(ledger.judge(&first_of(5, accepted), &next), gap);
+        let silent = Identity { follows: None, ..identity(5, 1, 0) };
+        let refused = ledger.judge(&silent, &next);
+        assert!(matches!(refused, Verdict::Refused(Demand::Reread, _)), "{refused:?}");
+    }
+
+    #[test]
+    fn a_new_buffer_that_began_behind_what_is_here_is_refused() {
+        let ledger = two();
+        let judge = |since, meta: &Meta| ledger.judge(&first_of(5, follows(0, 0, since)), meta);
+        let refused = judge(at(301), &meta(400, 500));
+        assert!(matches!(refused, Verdict::Refused(Demand::Reread, _)), "{refused:?}");
+        assert_eq!(judge(Position::default(), &meta(400, 500)), FRESH, "not known");
+        let again = Meta { file_created_s: 99, ..meta(400, 500) };
+        assert_eq!(judge(at(301), &again), FRESH, "another history");
+        let elsewhere = Position { server: ServerId("mariadb:2".into()), ..at(301) };
+        assert_eq!(judge(elsewhere, &meta(400, 500)), FRESH, "places of another server");
+    }
+
+    #[test]
+    fn what_is_to_be_read_again_is_told_with_its_gtids() {
+        let mut ledger = Ledger::default();
+        let gtid: Gtid = "0-1-7".parse().unwrap();
+        ledger.record(&identity(1, 1, 0), &meta(4, 90), 1, [gtid].into_iter(), 0);
+        let ack = ledger.ack(Some((Demand::Reread, "why")));
+        assert_eq!((ack.position, ack.gtids.as_str()), (Some(at(90)), "0-1-7"));
+        assert_eq!(ledger.ack(Some((Demand::Rewind, "why"))).gtids, "");
+    }
+
     #[test]
     fn parts_that_never_end_are_abandoned() {
         let mut ledger = two();
         let part = Meta { continues: true, ..meta(300, 300) };
         ledger.record(&identity(1, 3, 2), &part, 3, std::iter::empty(), 0);
         let verdict = ledger.judge(&identity(2, 1, 0), &meta(300, 400));
-        assert_eq!(verdict, Verdict::Fresh { overlaps: false, abandons: true });
+        assert_eq!(verdict, Verdict::Fresh { overlaps: false, abandons: true, gap: false });
     }
 
     #[test]
@@ -332,7 +428,7 @@ mod tests {
         ledger.record(&identity(1, 3, 2), &second, 3, std::iter::empty(), 0);
         let again = meta(100, 200);
         let verdict = ledger.judge(&identity(2, 1, 0), &again);
-        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false });
+        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false, gap: false });
     }
 
     #[test]
@@ -346,7 +442,7 @@ mod tests {
         let other = on_other(4, 90);
         ledger.record(&identity(1, 3, 2), &other, 3, std::iter::empty(), 0);
         let verdict = ledger.judge(&identity(2, 1, 0), &on_other(4, 50));
-        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false });
+        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false, gap: false });
     }
 
     #[test]
@@ -359,7 +455,7 @@ mod tests {
         let position = Position { server, offset: 4, gtid: Some(gtid.clone()), ..at(4) };
         let other = Meta { first: position.clone(), last: position, ..meta(4, 90) };
         let verdict = ledger.judge(&identity(1, 2, 1), &other);
-        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false });
+        assert_eq!(verdict, Verdict::Fresh { overlaps: true, abandons: false, gap: false });
         let old = Transaction { gtid: Some(gtid), ..transaction(4, 90) };
         let new = Transaction { gtid: Some("0-2-8".parse().unwrap()), ..transaction(90, 99) };
         assert_eq!(ledger.skip(&other, &[old, new]), 1);
@@ -386,7 +482,7 @@ mod tests {
         for (sequence, number, first, last) in [(1, 1, 4, 90), (2, 2, 90, 200)] {
             let meta = on("mariadb:1", number, first, last);
             let identity = identity(2, sequence, u32::from(sequence > 1));
-            let overlaps = Verdict::Fresh { overlaps: true, abandons: false };
+            let overlaps = Verdict::Fresh { overlaps: true, abandons: false, gap: false };
             assert_eq!(ledger.judge(&identity, &meta), overlaps);
             let old = Transaction { gtid: Some(gtid(number)), ..transaction(first, last) };
             let skip = ledger.skip(&meta, &[old]);

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::hall::Job;
 
@@ -37,12 +38,15 @@ impl Line {
         true
     }
 
-    /// The next group: what is there, and nothing is waited for behind the first. `None` when the line
-    /// is closed and empty.
-    pub(super) fn group(&self) -> Option<Vec<Job>> {
-        let mut waiting = self.waiting();
-        while waiting.turns.is_empty() && !waiting.closed {
-            waiting = self.came.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+    /// The next group: what is there, and nothing is waited for behind the first. Empty if nothing comes for
+    /// `idle_max`; `None` when the line is closed and empty.
+    pub(super) fn group(&self, idle_max: Duration) -> Option<Vec<Job>> {
+        let waiting = self.waiting();
+        let nothing = |waiting: &mut Waiting| waiting.turns.is_empty() && !waiting.closed;
+        let waited = self.came.wait_timeout_while(waiting, idle_max, nothing);
+        let (mut waiting, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() && nothing(&mut waiting) {
+            return Some(Vec::new());
         }
         let (mut group, mut plain_bytes) = (Vec::new(), 0u64);
         while group.len() < GROUP_MAX
@@ -98,6 +102,8 @@ mod tests {
     use crate::collector::hall::tests::job;
     use crate::position::Sequence;
 
+    const IDLE: Duration = Duration::from_secs(60);
+
     fn agents(group: &[Job]) -> Vec<&str> {
         group.iter().map(|job| job.inbound.agent.as_str()).collect()
     }
@@ -108,29 +114,29 @@ mod tests {
         for (agent, message) in [("a", "1"), ("a", "2"), ("a", "3"), ("b", "4"), ("c", "5")] {
             assert!(line.join(job(agent, message.into())));
         }
-        let group = line.group().unwrap();
+        let group = line.group(IDLE).unwrap();
         assert_eq!(agents(&group), ["a", "b", "c", "a", "a"]);
         let messages: Vec<_> = group.iter().map(|job| job.inbound.message.to_vec()).collect();
         assert_eq!(messages, [b"1", b"4", b"5", b"2", b"3"]);
         line.join(job("a", "6".into()));
         line.close();
         assert!(!line.join(job("a", "7".into())));
-        assert_eq!(line.group().unwrap().len(), 1, "what is there is still taken");
-        assert!(line.group().is_none());
+        assert_eq!(line.group(IDLE).unwrap().len(), 1, "what is there is still taken");
+        assert!(line.group(IDLE).is_none());
     }
 
     #[test]
     fn a_batch_that_is_large_inside_ends_a_group() {
         let line = Line::default();
         let (agent, epoch, sequence) = ("a".into(), 1, Sequence(1));
-        let identity = Identity { agent, epoch, sequence, previous_crc: 0 };
+        let identity = Identity { agent, epoch, sequence, previous_crc: 0, follows: None };
         let large = Meta { plain_len: 20 << 20, ..Meta::default() };
         let bomb = frame(&identity, &large.encode(), b"");
         for _ in 0..3 {
             line.join(job("a", bomb.clone().into()));
         }
         line.join(job("b", "1".into()));
-        assert_eq!(agents(&line.group().unwrap()), ["a"]);
-        assert_eq!(agents(&line.group().unwrap()), ["b", "a"]);
+        assert_eq!(agents(&line.group(IDLE).unwrap()), ["a"]);
+        assert_eq!(agents(&line.group(IDLE).unwrap()), ["b", "a"]);
     }
 }

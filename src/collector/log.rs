@@ -10,6 +10,16 @@
 //!  message  (a:1) (b:1 part) (a:2) (b:2 last)      as they came
 //!  entry      1                2      3→b:1, 4→b:2      as the sinks see them
 //! ```
+//!
+//! | table | what it is |
+//! |---|---|
+//! | `replay` | wishes of operators: sinks that are to go back, honoured by their feeds |
+//! | `void` | numbers that a lost part of the log had: a sink that has them goes on behind them |
+
+mod backup;
+mod wishes;
+
+pub use backup::{Copied, backup};
 
 use std::fmt;
 use std::path::Path;
@@ -146,10 +156,9 @@ impl Log {
             last = put(&transaction, entry, last, logged_s)?;
         }
         for (agent, state) in ledgers {
-            transaction.execute(
-                "INSERT OR REPLACE INTO ledger (agent, crc, state) VALUES (?1, ?2, ?3)",
-                params![agent, crc32c::crc32c(state), state],
-            )?;
+            let replace = "INSERT OR REPLACE INTO ledger (agent, crc, state) VALUES (?1, ?2, ?3)";
+            let mut replace = transaction.prepare_cached(replace)?;
+            replace.execute(params![agent, crc32c::crc32c(state), state])?;
         }
         for (agent, fingerprint, record) in schemas {
             transaction.execute(
@@ -159,7 +168,8 @@ impl Log {
             )?;
         }
         if last != self.last {
-            transaction.execute("UPDATE mark SET last = ?1", [last.cast_signed()])?;
+            let mut update = transaction.prepare_cached("UPDATE mark SET last = ?1")?;
+            update.execute([last.cast_signed()])?;
         }
         transaction.commit()?;
         self.last = last;
@@ -217,6 +227,8 @@ impl Log {
     }
 
     /// Forgets old entries that all sinks have passed; returns how many. Gives free space back.
+    ///
+    /// What a sink is to be replayed is kept.
     pub fn prune(&mut self, keep: Retention) -> Result<u64, LogError> {
         let oldest_s = now_s().saturating_sub(keep.age_s_max).cast_signed();
         let mut pruned = 0;
@@ -236,6 +248,7 @@ impl Log {
 
     fn prune_some(&mut self, passed: u64, before_s: i64) -> Result<u64, LogError> {
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let passed = passed.min(wishes::lowest(&transaction)?);
         let upto: Option<i64> = transaction.query_row(
             "SELECT max(number) FROM (SELECT e.number, m.logged_s FROM entry e \
              JOIN message m ON m.id = e.id WHERE e.number <= ?1 ORDER BY e.number LIMIT ?2) \
@@ -277,17 +290,20 @@ impl Reader {
         if after >= last {
             return Ok(None);
         }
-        let mut select = self.db.prepare(
+        let mut select = self.db.prepare_cached(
             "SELECT e.number, e.ends, m.agent, m.epoch, m.sequence, m.skip, m.crc, m.message \
              FROM entry e JOIN message m ON m.id = e.id WHERE e.number > ?1 \
              ORDER BY e.number LIMIT 1",
         )?;
         let mut rows = select.query([after.cast_signed()])?;
         let Some(row) = rows.next()? else {
+            if wishes::is_void(&self.db, after + 1, last + 1)? {
+                return Ok(None);
+            }
             return Err(LogError::Pruned { wanted: after + 1, oldest: last + 1 });
         };
         let number = row.get::<_, i64>(0)?.cast_unsigned();
-        if number != after + 1 {
+        if number != after + 1 && !wishes::is_void(&self.db, after + 1, number)? {
             return Err(LogError::Pruned { wanted: after + 1, oldest: number });
         }
         let message: Vec<u8> = row.get(7)?;
@@ -331,42 +347,42 @@ fn put(db: &Connection, entry: &Entry<'_>, last: u64, logged_s: u64) -> Result<u
     if entry.abandons {
         abandon(db, entry.agent)?;
     }
-    db.execute(
+    db.prepare_cached(
         "INSERT INTO message (agent, epoch, sequence, skip, logged_s, crc, message) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![
-            entry.agent,
-            entry.epoch.cast_signed(),
-            entry.sequence.0.cast_signed(),
-            entry.skip,
-            logged_s.cast_signed(),
-            crc32c::crc32c(entry.message),
-            entry.message
-        ],
-    )?;
+    )?
+    .execute(params![
+        entry.agent,
+        entry.epoch.cast_signed(),
+        entry.sequence.0.cast_signed(),
+        entry.skip,
+        logged_s.cast_signed(),
+        crc32c::crc32c(entry.message),
+        entry.message
+    ])?;
     let id = db.last_insert_rowid();
     if !entry.completes {
-        db.execute("INSERT INTO part (agent, id) VALUES (?1, ?2)", params![entry.agent, id])?;
+        let insert = "INSERT INTO part (agent, id) VALUES (?1, ?2)";
+        db.prepare_cached(insert)?.execute(params![entry.agent, id])?;
         return Ok(last);
     }
     let mut last = last.cast_signed();
-    let parts = db.execute(
-        "INSERT INTO entry (number, id, ends) \
-         SELECT ?2 + row_number() OVER (ORDER BY id), id, 0 FROM part WHERE agent = ?1",
-        params![entry.agent, last],
-    )?;
+    let parts = "INSERT INTO entry (number, id, ends) \
+                 SELECT ?2 + row_number() OVER (ORDER BY id), id, 0 FROM part WHERE agent = ?1";
+    let parts = db.prepare_cached(parts)?.execute(params![entry.agent, last])?;
     if parts > 0 {
         db.execute("DELETE FROM part WHERE agent = ?1", [entry.agent])?;
         last += i64::try_from(parts).expect("fewer parts than ids");
     }
     last += 1;
-    db.execute("INSERT INTO entry (number, id, ends) VALUES (?1, ?2, 1)", [last, id])?;
+    let insert = "INSERT INTO entry (number, id, ends) VALUES (?1, ?2, 1)";
+    db.prepare_cached(insert)?.execute([last, id])?;
     Ok(last.cast_unsigned())
 }
 
 /// The number given last.
 fn last(db: &Connection) -> Result<u64, LogError> {
-    let last: i64 = db.query_row("SELECT last FROM mark", [], |row| row.get(0))?;
+    let last: i64 = db.prepare_cached("SELECT last FROM mark")?.query_row([], |row| row.get(0))?;
     Ok(last.cast_unsigned())
 }
 
@@ -391,13 +407,14 @@ fn schema(db: &Connection, agent: &str, fingerprint: u64) -> Result<Option<Vec<u
 
 fn cursor(db: &Connection, sink: &str) -> Result<u64, LogError> {
     let select = "SELECT number FROM cursor WHERE sink = ?1";
-    let number: Option<i64> = db.query_row(select, [sink], |row| row.get(0)).optional()?;
+    let number: Option<i64> =
+        db.prepare_cached(select)?.query_row([sink], |row| row.get(0)).optional()?;
     Ok(number.unwrap_or_default().cast_unsigned())
 }
 
 fn set_cursor(db: &Connection, sink: &str, number: u64) -> Result<(), LogError> {
     let replace = "INSERT OR REPLACE INTO cursor (sink, number) VALUES (?1, ?2)";
-    db.execute(replace, params![sink, number.cast_signed()])?;
+    db.prepare_cached(replace)?.execute(params![sink, number.cast_signed()])?;
     Ok(())
 }
 
@@ -474,11 +491,11 @@ impl fmt::Display for LogError {
 
 impl std::error::Error for LogError {}
 
-/// `RVLG`; format 1. Ids and numbers are never reused: `mark` and AUTOINCREMENT remember the last.
+/// `RVLG`; format 2 (1 had no replays and no voids). Ids and numbers are never reused: `mark` and AUTOINCREMENT remember the last.
 const KIND: Kind = Kind {
     name: "log",
     application: 0x5256_4C47,
-    version: 1,
+    version: 2,
     schema: "
     CREATE TABLE message (
         id       INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -509,6 +526,8 @@ const KIND: Kind = Kind {
         PRIMARY KEY (agent, fingerprint)
     );
     CREATE TABLE cursor (sink TEXT PRIMARY KEY, number INTEGER NOT NULL);
+    CREATE TABLE replay (sink TEXT PRIMARY KEY, number INTEGER NOT NULL);
+    CREATE TABLE void (first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
     CREATE TABLE mark (last INTEGER NOT NULL);
     INSERT INTO mark (last) VALUES (0);",
 };

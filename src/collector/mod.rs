@@ -18,5 +18,7 @@ pub mod log;
 mod memory;
 mod pace;
 pub mod pki;
+pub mod replay;
 pub mod serve;
+mod stands;
 mod writer;

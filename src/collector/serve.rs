@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use log::info;
+use log::{info, warn};
 use smol::channel::Receiver;
 use smol::future;
 
@@ -31,7 +31,7 @@ use crate::transport::TransportError;
 use super::doors::{self, Doors};
 use super::feed::{Feed, Signals};
 use super::hall::{self, Hall};
-use super::log::{LogError, Reader};
+use super::log::{Log, LogError, Reader};
 use super::writer::{self, Keep};
 
 /// The collector cannot start, or cannot go on.
@@ -86,13 +86,17 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
         plain_bytes_max: u32::try_from(listen.batch_bytes_max).unwrap_or(u32::MAX),
         ..Limits::default()
     };
-    let intake = writer::open(&config.journal.path, batch_limits)?;
+    let mut intake = writer::open(&config.journal.path, batch_limits)?;
     let (signals, mut threads, mut passed) = (Signals::default(), Vec::new(), Vec::new());
-    for sink in &config.sinks {
-        let feed = feed(sink, &config.journal.path)?;
+    let feeds = config.sinks.iter().map(|sink| feed(sink, &config.journal.path));
+    let feeds = feeds.collect::<Result<Vec<_>, _>>()?;
+    for feed in &feeds {
+        begin_behind(intake.log(), feed)?;
+    }
+    for feed in feeds {
         passed.push(Arc::clone(&feed.passed));
         let (signals, path) = (signals.clone(), config.journal.path.clone());
-        threads.push(spawn(&format!("sink-{}", sink.name), move || feed.run(&path, &signals)));
+        threads.push(spawn(&format!("sink-{}", feed.name), move || feed.run(&path, &signals)));
     }
     let session = ServerSettings {
         receive_maximum: RECEIVE_MAXIMUM,
@@ -137,6 +141,21 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
     signals.bell.ring();
     threads.into_iter().for_each(join);
     info!("stopped");
+    Ok(())
+}
+
+/// A sink that has seen more than the log has: the log is an older copy. What was lost comes again under
+/// other numbers.
+fn begin_behind(log: &mut Log, feed: &Feed) -> Result<(), LogError> {
+    let (last, stands) = (log.last(), feed.passed.load(Ordering::Relaxed));
+    let void = log.begin_behind(stands)?;
+    if void > 0 {
+        warn!(
+            "the log ends at entry {last}, and sink {} has seen entry {stands}: the log is an older copy. \
+             What it lost is asked of the agents again; entries go on behind {stands}",
+            feed.name
+        );
+    }
     Ok(())
 }
 

@@ -42,7 +42,11 @@ impl Keep {
 /// Runs until the line is closed.
 pub(super) fn run(mut intake: Intake, hall: &Hall, signals: &Signals, keep: &Keep) {
     let mut pruned = Instant::now();
-    while let Some(jobs) = hall.line.group() {
+    while let Some(jobs) = hall.line.group(PRUNE_EVERY) {
+        if jobs.is_empty() {
+            prune(&mut intake, keep, &mut pruned);
+            continue;
+        }
         // A message is shared, not copied.
         let inbound: Vec<Inbound> = jobs.iter().map(|job| job.inbound.clone()).collect();
         let taken = loop {
@@ -68,12 +72,18 @@ pub(super) fn run(mut intake: Intake, hall: &Hall, signals: &Signals, keep: &Kee
         signals.bell.ring();
         drop(inbound);
         hall.answer(jobs, taken);
-        if pruned.elapsed() > PRUNE_EVERY {
-            pruned = Instant::now();
-            if let Err(error) = intake.log().prune(keep.retention()) {
-                warn!("the log cannot be pruned: {error}");
-            }
-        }
+        prune(&mut intake, keep, &mut pruned);
+    }
+}
+
+/// Forgets what is old, now and then.
+fn prune(intake: &mut Intake, keep: &Keep, pruned: &mut Instant) {
+    if pruned.elapsed() < PRUNE_EVERY {
+        return;
+    }
+    *pruned = Instant::now();
+    if let Err(error) = intake.log().prune(keep.retention()) {
+        warn!("the log cannot be pruned: {error}");
     }
 }
 

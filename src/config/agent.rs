@@ -154,6 +154,17 @@ pub struct Buffer {
     pub bytes_max: u64,
     /// What a commit waits for.
     pub durability: Durability,
+    /// What to do when the collector has lost what the source does not have any more.
+    pub on_gap: Gaps,
+}
+
+/// What to do when the collector has lost what the source does not have any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Gaps {
+    /// Send nothing, keep what is staged, and say what is missing.
+    Stop,
+    /// Let it be missing, and say so in the logs of both ends.
+    SkipAndReport,
 }
 
 /// What a commit waits for.
@@ -402,10 +413,12 @@ fn batch(mut section: Section<'_>) -> Batch {
 
 fn buffer(mut section: Section<'_>, default_path: PathBuf) -> Buffer {
     let kinds = [("normal", Durability::Normal), ("strict", Durability::Strict)];
+    let gaps = [("stop", Gaps::Stop), ("skip-and-report", Gaps::SkipAndReport)];
     let buffer = Buffer {
         path: section.optional("path", path, default_path),
         bytes_max: section.optional("bytes_max", size(16 * MIB..=MIB * MIB), 512 * MIB),
         durability: section.optional("durability", choice(kinds), Durability::Normal),
+        on_gap: section.optional("on_gap", choice(gaps), Gaps::Stop),
     };
     section.finish();
     buffer
@@ -691,8 +704,15 @@ certificate = ""
         let keys = ["kind", "on_unknown_names", "agent", "tenant", "state_dir", "zstd_level"];
         let more = ["bytes_max", "rows_max", "age_max", "durability", "endpoint", "server_name"];
         let rest = ["certificate", "key", "window_bytes", "window_packets", "keep_alive"];
-        let last =
-            ["on_statement", "idle_timeout", "congestion", "dial_timeout", "format", "level"];
+        let last = [
+            "on_statement",
+            "on_gap",
+            "idle_timeout",
+            "congestion",
+            "dial_timeout",
+            "format",
+            "level",
+        ];
         let link = ["allow_plaintext", "probe_every", "silence_max", "send_window", "early_data"];
         let budget =
             ["segmentation_offload", "bytes_per_second", "bytes_per_hour", "bytes_per_day"];

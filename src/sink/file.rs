@@ -4,12 +4,16 @@
 //! |---|---|
 //! | `changes.000001.jsonl` | lines; complete when a file with a higher number is written to |
 //! | `changes.cursor` | two slots: which entry was applied last, and how long the output was then |
+//! | `changes.note` | two slots: what the caller noted with a commit |
 //! | `changes.lock` | locked by the process that writes |
 //!
 //! A commit syncs the lines first and then writes the older one of the slots, with a checksum, and
 //! syncs it. Whatever a crash leaves, one slot is whole, and the lines up to its length are on the
 //! disk: at opening the output is cut back to it, and the caller goes on behind its cursor. Readers
 //! of a file that is being written may see lines that a crash takes back and that then come again.
+//!
+//! A rewind begins a new file, so that it can be seen where lines come again; no file that was there
+//! changes.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
@@ -54,6 +58,7 @@ pub struct Files {
     length: u64,
     /// A write failed: what is in the file beyond the mark is not known.
     broken: bool,
+    note: Note,
     _lock: File,
 }
 
@@ -95,6 +100,7 @@ impl Files {
         out.set_len(mark.length)?;
         out.seek(SeekFrom::End(0))?;
         let name = format!("file:{}", settings.folder.join(&settings.base).display());
+        let note = Note::open(&path(&settings, "note"), mark.turn)?;
         Ok(Self {
             settings,
             name,
@@ -104,6 +110,7 @@ impl Files {
             pending: Vec::with_capacity(BUFFER_BYTES),
             length: mark.length,
             broken: false,
+            note,
             _lock: lock,
         })
     }
@@ -125,17 +132,18 @@ impl Files {
         Ok(())
     }
 
-    fn try_commit(&mut self, cursor: u64) -> Result<(), SinkError> {
+    fn try_commit(&mut self, cursor: u64, ends_file: bool) -> Result<(), SinkError> {
         if self.length != self.mark.length {
             self.out.sync_data()?;
         }
         let turn = self.mark.turn + 1;
         let mut mark = Mark { turn, cursor, file: self.mark.file, length: self.length };
         let mut next = None;
-        if self.length >= self.settings.file_bytes_max.max(1) {
+        if self.length >= self.settings.file_bytes_max.max(1) || ends_file {
             (mark.file, mark.length) = (mark.file + 1, 0);
             next = Some(create(&self.settings, mark.file)?);
         }
+        self.note.write(turn)?;
         self.slots.write_all_at(&encode(mark), slot_at(turn))?;
         self.slots.sync_data()?;
         if let Some(next) = next {
@@ -160,13 +168,81 @@ impl Sink for Files {
 
     fn commit(&mut self, cursor: u64) -> Result<(), SinkError> {
         self.flush()?;
-        let committed = self.try_commit(cursor);
+        let committed = self.try_commit(cursor, false);
         self.broken = committed.is_err();
         committed
     }
 
+    fn rewind(&mut self, cursor: u64) -> Result<(), SinkError> {
+        self.flush()?;
+        let committed = self.try_commit(cursor, self.length > 0);
+        self.broken = committed.is_err();
+        committed
+    }
+
+    fn note(&self) -> &[u8] {
+        &self.note.text
+    }
+
+    fn leave_note(&mut self, note: Vec<u8>) {
+        (self.note.text, self.note.changed) = (note, true);
+    }
+
     fn name(&self) -> &str {
         &self.name
+    }
+}
+
+/// What the caller noted. It is not synced: a note that is older than its commit is only less useful.
+struct Note {
+    file: File,
+    text: Vec<u8>,
+    changed: bool,
+}
+
+impl Note {
+    /// Reads the newest one that is not of a commit after `turn`, which never was.
+    fn open(path: &Path, turn: u64) -> Result<Self, SinkError> {
+        refuse_link(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path)?;
+        let found = [0, 1].into_iter().filter_map(|slot| Self::read(&file, slot));
+        let newest = found.filter(|(at, _)| *at <= turn).max_by_key(|(at, _)| *at);
+        Ok(Self { file, text: newest.map_or(Vec::new(), |(_, text)| text), changed: false })
+    }
+
+    fn read(file: &File, slot: u64) -> Option<(u64, Vec<u8>)> {
+        let mut head = [0; NOTE_HEAD_BYTES];
+        file.read_exact_at(&mut head, slot * NOTE_BYTES_MAX).ok()?;
+        let (turn, rest) = head.split_first_chunk::<8>()?;
+        let (len, crc) = rest.split_first_chunk::<4>()?;
+        let len = u64::from(u32::from_le_bytes(*len));
+        if len > NOTE_BYTES_MAX - NOTE_HEAD_BYTES as u64 {
+            return None;
+        }
+        let mut text = vec![0; usize::try_from(len).ok()?];
+        file.read_exact_at(&mut text, slot * NOTE_BYTES_MAX + NOTE_HEAD_BYTES as u64).ok()?;
+        let sum = crc32c::crc32c_append(crc32c::crc32c(turn), &text);
+        (crc == sum.to_le_bytes()).then(|| (u64::from_le_bytes(*turn), text))
+    }
+
+    fn write(&mut self, turn: u64) -> Result<(), SinkError> {
+        let room = NOTE_BYTES_MAX as usize - NOTE_HEAD_BYTES;
+        if !std::mem::take(&mut self.changed) || self.text.len() > room {
+            return Ok(());
+        }
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&turn.to_le_bytes()), &self.text);
+        let mut bytes = turn.to_le_bytes().to_vec();
+        bytes.extend((self.text.len() as u32).to_le_bytes());
+        bytes.extend(sum.to_le_bytes());
+        bytes.extend(&self.text);
+        self.file.write_all_at(&bytes, turn % 2 * NOTE_BYTES_MAX)?;
+        if self.text.is_empty() {
+            // One that was taken back must not come back.
+            self.file.sync_data()?;
+        }
+        Ok(())
     }
 }
 
@@ -280,6 +356,10 @@ const MAGIC: u64 = u64::from_le_bytes(*b"RVSINK01");
 const MARK_BYTES: usize = 5 * 8 + 4;
 /// Apart enough that a torn write never meets both slots.
 const SLOT_BYTES: u64 = 4096;
+/// A note's turn, length and checksum.
+const NOTE_HEAD_BYTES: usize = 8 + 4 + 4;
+/// The room of a note: some ten thousand agents.
+const NOTE_BYTES_MAX: u64 = 1 << 20;
 /// Lines gathered before they go to the system.
 const BUFFER_BYTES: usize = 64 * 1024;
 

@@ -28,6 +28,15 @@ pub trait Sink {
     /// # Errors
     /// As [`Self::write`].
     fn commit(&mut self, cursor: u64) -> Result<(), SinkError>;
+    /// Goes on behind another entry: lines come again. What was written stays as it is.
+    ///
+    /// # Errors
+    /// As [`Self::write`]: where the sink then stands is told when it is opened anew.
+    fn rewind(&mut self, cursor: u64) -> Result<(), SinkError>;
+    /// A note that was left with a commit, the newest one that can be read; empty if there is none.
+    fn note(&self) -> &[u8];
+    /// Leaves a note with the next commit. It may get lost in a power cut: then the one before it counts.
+    fn leave_note(&mut self, note: Vec<u8>);
     /// For messages, and for the cursor of a sink that cannot keep its own.
     fn name(&self) -> &str;
 }

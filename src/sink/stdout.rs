@@ -43,6 +43,17 @@ impl<W: Write> Sink for Stdout<W> {
         Ok(())
     }
 
+    fn rewind(&mut self, cursor: u64) -> Result<(), SinkError> {
+        self.cursor = cursor;
+        Ok(())
+    }
+
+    fn note(&self) -> &[u8] {
+        &[]
+    }
+
+    fn leave_note(&mut self, _: Vec<u8>) {}
+
     fn name(&self) -> &'static str {
         "stdout"
     }

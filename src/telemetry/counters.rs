@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::health;
-use super::status::{Batches, Buffer, Link, Source, State, Status};
+use super::status::{Batches, Buffer, Disk, Link, Source, State, Status};
 
 /// All figures of one agent.
 #[derive(Debug)]
@@ -41,6 +41,9 @@ pub struct Counters {
     pub buffer_bytes_max: Counter,
     /// Whether reading pauses because the buffer is full.
     pub paused: AtomicBool,
+    disk: AtomicU8,
+    /// When a write last took long, in milliseconds from the start, plus one; 0 if none did.
+    slow_ms: AtomicU64,
     source: Side,
     link: Side,
     link_heard_ms: AtomicU64,
@@ -100,6 +103,8 @@ impl Counters {
             buffer: Mutex::default(),
             buffer_bytes_max: Counter::default(),
             paused: AtomicBool::new(false),
+            disk: AtomicU8::new(Disk::Well as u8),
+            slow_ms: AtomicU64::new(0),
             source: Side::default(),
             link: Side::default(),
             link_heard_ms: AtomicU64::new(0),
@@ -144,6 +149,25 @@ impl Counters {
     /// The collector acknowledged something.
     pub fn link_seen(&self, now: Instant) {
         self.link.seen_ms.store(self.since_start_ms(now), Relaxed);
+    }
+
+    /// How the buffer's disk took the last write.
+    pub fn disk_is(&self, disk: Disk) {
+        self.disk.store(disk as u8, Relaxed);
+    }
+
+    /// A write took long.
+    pub fn disk_was_slow(&self, now: Instant) {
+        self.slow_ms.store(self.since_start_ms(now).saturating_add(1), Relaxed);
+    }
+
+    /// A disk that takes what is written counts as slow for a while after a slow write.
+    fn disk(&self, now_ms: u64) -> Disk {
+        let slow_ms = self.slow_ms.load(Relaxed);
+        match Disk::of(self.disk.load(Relaxed)) {
+            Disk::Well if slow_ms > 0 && now_ms.saturating_sub(slow_ms) < SLOW_FOR_MS => Disk::Slow,
+            disk => disk,
+        }
     }
 
     /// What the buffer now holds; its limit and the pause are known here.
@@ -214,6 +238,7 @@ impl Counters {
             buffer: Buffer {
                 bytes_max: self.buffer_bytes_max.value(),
                 paused: self.paused.load(Relaxed),
+                disk: self.disk(now_ms),
                 ..self.buffer.lock().expect(NO_PANIC).clone()
             },
             link: Link {
@@ -235,6 +260,8 @@ impl Counters {
     }
 }
 
+/// How long one slow write is remembered, in milliseconds.
+const SLOW_FOR_MS: u64 = 30_000;
 const NO_PANIC: &str = "no one panics while copying a text";
 
 #[cfg(test)]
@@ -317,5 +344,17 @@ mod tests {
         counters.source_seen(late);
         counters.buffer_is(holds(2), late);
         assert_eq!(counters.status("a", late).reasons.len(), 1);
+    }
+
+    #[test]
+    fn a_slow_write_is_remembered_for_a_while_and_hides_no_fault() {
+        let start = Instant::now();
+        let counters = Counters::new(start);
+        let disk = |at_s| counters.status("a", start + Duration::from_secs(at_s)).buffer.disk;
+        assert_eq!(disk(0), Disk::Well);
+        counters.disk_was_slow(start);
+        assert_eq!((disk(29), disk(31)), (Disk::Slow, Disk::Well));
+        counters.disk_is(Disk::Full);
+        assert_eq!(disk(1), Disk::Full);
     }
 }

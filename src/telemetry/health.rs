@@ -7,6 +7,7 @@
 //! | the link stands, keeps to its budget, or is down for less than that | how long it is down |
 //! | a backlog is being acknowledged | how many batches wait, and for how long |
 //! | the buffer has room | that reading pauses |
+//! | the buffer's disk takes what is written | what it says |
 
 use super::status::{State, Status};
 
@@ -16,7 +17,10 @@ pub const SILENT_MS_MAX: u64 = 60_000;
 
 /// Why the agent is not healthy; empty if it is.
 pub fn reasons(status: &Status) -> Vec<String> {
-    [stopped(status), source(status), buffer(status), link(status)].into_iter().flatten().collect()
+    [stopped(status), source(status), disk(status), buffer(status), link(status)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn stopped(status: &Status) -> Option<String> {
@@ -34,6 +38,11 @@ fn source(status: &Status) -> Option<String> {
             Some(format!("source: not connected for {silent_s} s"))
         }
     }
+}
+
+fn disk(status: &Status) -> Option<String> {
+    let disk = status.buffer.disk;
+    disk.refuses().then(|| format!("buffer: {disk}; reading waits until it can be written again"))
 }
 
 fn buffer(status: &Status) -> Option<String> {
@@ -66,6 +75,7 @@ fn link(status: &Status) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::status::Disk;
     use super::*;
 
     fn well() -> Status {
@@ -118,6 +128,11 @@ mod tests {
             ["stopped: binlog.000042 was purged"]
         );
         assert!(with(&|status| status.buffer.paused = true)[0].starts_with("buffer: full"));
+        assert_eq!(
+            with(&|status| status.buffer.disk = Disk::Full),
+            ["buffer: the disk is full; reading waits until it can be written again"]
+        );
+        assert!(with(&|status| status.buffer.disk = Disk::Slow).is_empty(), "slow is progress");
     }
 
     #[test]

@@ -95,6 +95,60 @@ pub struct Buffer {
     pub bytes_max: u64,
     /// Whether reading pauses because the buffer is full.
     pub paused: bool,
+    /// How its disk took the last write.
+    #[serde(default)]
+    pub disk: Disk,
+}
+
+/// How a disk takes what is written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disk {
+    /// It does.
+    #[default]
+    Well = 0,
+    /// It does, but takes its time.
+    Slow = 1,
+    /// It has no space.
+    Full = 2,
+    /// It cannot be written.
+    ReadOnly = 3,
+    /// Reading, writing or syncing fails.
+    Failing = 4,
+    /// Another process holds the file.
+    Locked = 5,
+}
+
+impl Disk {
+    /// The state of a number that was a state.
+    pub(super) fn of(number: u8) -> Self {
+        match number {
+            1 => Self::Slow,
+            2 => Self::Full,
+            3 => Self::ReadOnly,
+            4 => Self::Failing,
+            5 => Self::Locked,
+            _ => Self::Well,
+        }
+    }
+
+    /// Whether nothing can be written until somebody mends it.
+    pub fn refuses(self) -> bool {
+        !matches!(self, Self::Well | Self::Slow)
+    }
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Well => "the disk is well",
+            Self::Slow => "the disk is slow",
+            Self::Full => "the disk is full",
+            Self::ReadOnly => "the disk is read-only",
+            Self::Failing => "the disk fails",
+            Self::Locked => "another process holds the file",
+        })
+    }
 }
 
 /// How it leaves.
@@ -200,9 +254,13 @@ impl fmt::Display for Status {
             batches.bytes_raw, batches.bytes_compressed, batches.bytes_sent
         )?;
         let paused = if buffer.paused { "; reading pauses" } else { "" };
+        let disk = match buffer.disk {
+            Disk::Well => String::new(),
+            disk => format!("; {disk}"),
+        };
         writeln!(
             f,
-            "buffer    epoch {}: {} staged, {} acknowledged; {} batches, {} rows wait; {} of {} bytes{paused}",
+            "buffer    epoch {}: {} staged, {} acknowledged; {} batches, {} rows wait; {} of {} bytes{paused}{disk}",
             buffer.epoch,
             buffer.staged,
             buffer.acknowledged,
@@ -278,6 +336,7 @@ mod tests {
                 bytes: 4096,
                 bytes_max: 1 << 29,
                 paused: false,
+                disk: Disk::Well,
             },
             link: Link {
                 state: State::Connecting,
@@ -328,6 +387,10 @@ link      connecting, mqtts://centre:8883, heard 70 s ago, 4 reconnects
             [State::Off, State::Connecting, State::Connected, State::Finished, State::OverBudget]
         {
             assert_eq!(State::of(state as u8), state);
+        }
+        let all = [Disk::Slow, Disk::Full, Disk::ReadOnly, Disk::Failing, Disk::Locked];
+        for disk in all.into_iter().chain([Disk::Well]) {
+            assert_eq!(Disk::of(disk as u8), disk);
         }
     }
 }

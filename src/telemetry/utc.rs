@@ -9,6 +9,30 @@ pub fn text(us: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
+/// Seconds since 1970 of `2026-11-21T10:35:14Z`, `2026-11-21 10:35` or `2026-11-21`; fractions are dropped.
+/// `None` if it is no such time, or another zone's.
+pub fn parse_s(text: &str) -> Option<u64> {
+    let (day, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
+    let time = time.strip_suffix('Z').unwrap_or(time);
+    let time = time.split_once('.').map_or(time, |(time, _)| time);
+    let numbers = |text: &str, mark: char| -> Option<Vec<u64>> {
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        text.split(mark).map(|part| part.parse().ok().filter(|_| digits(part))).collect()
+    };
+    let [year, month, day] = numbers(day, '-')?.try_into().ok()?;
+    let time = numbers(time, ':')?;
+    let (hour, minute) = (*time.first()?, *time.get(1)?);
+    let second = time.get(2).copied().unwrap_or(0);
+    if time.len() > 3 || hour > 23 || minute > 59 || second > 60 || !(1970..=9999).contains(&year) {
+        return None;
+    }
+    let years = (year - 1970) * 366;
+    let mut days = (years.saturating_sub(year)..=years).filter(|days| date(*days).0 == year);
+    let first = days.next()?;
+    let day = (first..first + 366).find(|at| date(*at) == (year, month, day))?;
+    Some(day * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
 /// Year, month and day of a day since 1970-01-01.
 fn date(days: u64) -> (u64, u64, u64) {
     // Years begin in March here, so that the leap day is a year's last; 400 of them repeat.
@@ -67,6 +91,22 @@ mod tests {
             2 => 28 + u64::from(leap),
             4 | 6 | 9 | 11 => 30,
             _ => 31,
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        assert_eq!(parse_s("2026-11-21T10:35:14.123Z"), Some(1_795_257_314));
+        assert_eq!(parse_s("2026-11-21 10:35"), Some(1_795_257_300));
+        assert_eq!(parse_s("1970-01-01"), Some(0));
+        for day in (0..200_000).step_by(97) {
+            let us = day * DAY_US + 3_661_000_000;
+            assert_eq!(parse_s(&text(us)), Some(us / 1_000_000), "{}", text(us));
+        }
+        for wrong in
+            ["", "2026-02-29", "2026-13-01", "2026-11-21T10", "2026-11-21T10:35+02:00", "-1-1-1"]
+        {
+            assert_eq!(parse_s(wrong), None, "{wrong}");
         }
     }
 }

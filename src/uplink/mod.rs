@@ -48,6 +48,9 @@ pub enum Verdict {
     Forget(Sequence),
     /// Batches will be sent again, from behind the last acknowledged one.
     Rewound,
+    /// What was acknowledged is not there any more: the source must be read again from where the collector
+    /// says that it stands.
+    Reread,
     /// What is staged does not continue what the collector has: begin an epoch of at least this number.
     NewEpoch {
         /// The least number that the collector will take.
@@ -80,6 +83,8 @@ pub struct Uplink {
     acknowledged: Sequence,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
+    /// The epoch that was begun because the collector seemed to have lost something: its answer tells.
+    asked: Option<u64>,
     /// At most the setting.
     window_bytes: usize,
     /// When the collector last made progress.
@@ -98,6 +103,7 @@ impl Uplink {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             window_bytes: settings.window_bytes.min(WINDOW_BYTES_FIRST),
+            asked: None,
             progress_at: None,
             silences: 0,
         }
@@ -158,6 +164,19 @@ impl Uplink {
         self.in_flight_bytes = 0;
     }
 
+    /// As anew, behind `acknowledged` in an epoch; but what was asked of the collector is not asked again.
+    pub fn start_over(&mut self, epoch: u64, acknowledged: Sequence) {
+        let asked = self.asked;
+        *self = Self { asked, ..Self::new(self.settings, epoch, acknowledged) };
+    }
+
+    /// The buffer is in this epoch: if it is another one, all of it is still to be sent.
+    pub fn follow(&mut self, epoch: u64) {
+        if epoch != self.epoch {
+            self.begin_epoch(epoch);
+        }
+    }
+
     /// The buffer has begun a new epoch.
     pub fn begin_epoch(&mut self, epoch: u64) {
         self.rewind();
@@ -165,11 +184,13 @@ impl Uplink {
         self.acknowledged = Sequence::START;
     }
 
-    /// The collector speaks. `staged` is the last batch in the buffer; `crc_of` gives the CRC of a
-    /// staged batch that is not under way (it was sent before a restart).
+    /// The collector speaks. `forgotten` is the last batch that the buffer has not any more, with its epoch,
+    /// `staged` the last one in it; `crc_of` gives the CRC of a staged batch that is not under way (it was
+    /// sent before a restart).
     pub fn hear(
         &mut self,
         ack: &Ack,
+        forgotten: (u64, Sequence),
         staged: Sequence,
         crc_of: impl FnOnce(Sequence) -> Option<u32>,
         now: Instant,
@@ -192,7 +213,22 @@ impl Uplink {
         match demand {
             Some(Demand::NewEpoch) => return new_epoch(false, "the collector asks for one"),
             Some(Demand::Schemas) => return new_epoch(true, "the collector lacks a schema"),
+            Some(Demand::Reread) => {
+                self.rewind();
+                self.asked = Some(self.epoch);
+                return Verdict::Reread;
+            }
             Some(Demand::Rewind) | None => {}
+        }
+        if (ack.epoch, ack.sequence) < forgotten && self.asked != Some(self.epoch) {
+            // It may be an old word, from a broker that kept it. The first batch of an epoch says what it
+            // continues, so that the collector itself finds out.
+            self.asked = Some(self.epoch.saturating_add(1));
+            return Verdict::NewEpoch {
+                at_least: self.epoch.saturating_add(1),
+                with_schemas: true,
+                why: "the collector stands before what it has acknowledged",
+            };
         }
         if ack.epoch == self.epoch {
             if ack.sequence > staged {
@@ -285,6 +321,9 @@ mod tests {
     const SETTINGS: Settings =
         Settings { window_bytes: 100, window_batches: 3, silence_max: Duration::from_secs(20) };
 
+    /// Nothing was ever forgotten.
+    const NONE: (u64, Sequence) = (0, Sequence::START);
+
     fn ack(epoch: u64, sequence: u64) -> Ack {
         let crc = sequence as u32;
         Ack { version: 1, epoch, sequence: Sequence(sequence), crc, ..Ack::default() }
@@ -302,7 +341,7 @@ mod tests {
     fn the_window_closes_by_bytes_and_opens_with_an_ack() {
         let (mut uplink, now) = sending(3);
         assert!(!uplink.has_room());
-        let verdict = uplink.hear(&ack(1, 2), Sequence(9), |_| None, now);
+        let verdict = uplink.hear(&ack(1, 2), NONE, Sequence(9), |_| None, now);
         assert_eq!(verdict, Verdict::Forget(Sequence(2)));
         assert!(uplink.has_room());
         assert_eq!(uplink.in_flight_bytes(), 40);
@@ -319,9 +358,12 @@ mod tests {
     #[test]
     fn an_ack_that_comes_twice_or_late_changes_nothing() {
         let (mut uplink, now) = sending(3);
-        uplink.hear(&ack(1, 2), Sequence(9), |_| None, now);
+        uplink.hear(&ack(1, 2), NONE, Sequence(9), |_| None, now);
         for late in [1, 2] {
-            assert_eq!(uplink.hear(&ack(1, late), Sequence(9), |_| None, now), Verdict::Nothing);
+            assert_eq!(
+                uplink.hear(&ack(1, late), NONE, Sequence(9), |_| None, now),
+                Verdict::Nothing
+            );
         }
         assert_eq!(uplink.sent(), Sequence(3));
     }
@@ -329,17 +371,17 @@ mod tests {
     #[test]
     fn an_ack_beyond_the_buffer_or_with_another_crc_forgets_nothing() {
         let (mut uplink, now) = sending(2);
-        let beyond = uplink.hear(&ack(1, 8), Sequence(2), |_| None, now);
+        let beyond = uplink.hear(&ack(1, 8), NONE, Sequence(2), |_| None, now);
         assert!(matches!(beyond, Verdict::NewEpoch { at_least: 2, .. }));
         let other = Ack { crc: 99, ..ack(1, 2) };
-        let forked = uplink.hear(&other, Sequence(2), |_| None, now);
+        let forked = uplink.hear(&other, NONE, Sequence(2), |_| None, now);
         assert!(matches!(forked, Verdict::NewEpoch { at_least: 2, .. }));
     }
 
     #[test]
     fn a_batch_sent_before_a_restart_is_checked_against_the_buffer() {
         let (mut uplink, now) = sending(0);
-        let verdict = uplink.hear(&ack(1, 2), Sequence(9), |at| Some(at.0 as u32), now);
+        let verdict = uplink.hear(&ack(1, 2), NONE, Sequence(9), |at| Some(at.0 as u32), now);
         assert_eq!(verdict, Verdict::Forget(Sequence(2)));
         assert_eq!(uplink.sent(), Sequence(2));
     }
@@ -348,17 +390,17 @@ mod tests {
     fn a_gap_rewinds_to_the_last_acknowledged_batch() {
         let (mut uplink, now) = sending(3);
         let gap = Ack { demand: Some(Demand::Rewind), ..ack(1, 0) };
-        assert_eq!(uplink.hear(&gap, Sequence(3), |_| None, now), Verdict::Rewound);
+        assert_eq!(uplink.hear(&gap, NONE, Sequence(3), |_| None, now), Verdict::Rewound);
         assert_eq!(uplink.sent(), Sequence::START);
     }
 
     #[test]
     fn a_later_epoch_at_the_collector_begins_one_above_it() {
         let (mut uplink, now) = sending(1);
-        let verdict = uplink.hear(&ack(7, 50), Sequence(1), |_| None, now);
+        let verdict = uplink.hear(&ack(7, 50), NONE, Sequence(1), |_| None, now);
         assert!(matches!(verdict, Verdict::NewEpoch { at_least: 8, with_schemas: false, .. }));
         uplink.begin_epoch(8);
-        assert_eq!(uplink.hear(&ack(7, 50), Sequence(1), |_| None, now), Verdict::Nothing);
+        assert_eq!(uplink.hear(&ack(7, 50), NONE, Sequence(1), |_| None, now), Verdict::Nothing);
     }
 
     #[test]
@@ -368,8 +410,8 @@ mod tests {
         uplink.send(Sequence(1), 40, 1, now);
         let asks = |demand, demand_epoch| Ack { demand: Some(demand), demand_epoch, ..ack(3, 7) };
         let late = asks(Demand::NewEpoch, 3);
-        assert_eq!(uplink.hear(&late, Sequence(1), |_| None, now), Verdict::Nothing);
-        let lacking = uplink.hear(&asks(Demand::Schemas, 4), Sequence(1), |_| None, now);
+        assert_eq!(uplink.hear(&late, NONE, Sequence(1), |_| None, now), Verdict::Nothing);
+        let lacking = uplink.hear(&asks(Demand::Schemas, 4), NONE, Sequence(1), |_| None, now);
         assert!(matches!(lacking, Verdict::NewEpoch { with_schemas: true, .. }));
     }
 
@@ -402,7 +444,7 @@ mod tests {
         }
         assert_eq!(waits, [20, 40, 80, 160, 320, 640, 640]);
         uplink.send(Sequence(1), 40, 1, now);
-        uplink.hear(&ack(1, 1), Sequence(1), |_| None, now);
+        uplink.hear(&ack(1, 1), NONE, Sequence(1), |_| None, now);
         uplink.send(Sequence(2), 40, 2, now);
         uplink.taken(Sequence(2), now);
         assert_eq!(uplink.wake_at(), Some(now + Duration::from_secs(20)));
@@ -418,7 +460,7 @@ mod tests {
                 uplink.send(uplink.sent().next(), BYTES, uplink.sent().0 as u32 + 1, now);
             }
             now += Duration::from_secs_f64(BYTES as f64 / rate as f64);
-            uplink.hear(&ack(1, sequence), uplink.sent(), |_| None, now);
+            uplink.hear(&ack(1, sequence), NONE, uplink.sent(), |_| None, now);
         }
         uplink.window_bytes()
     }
@@ -429,5 +471,25 @@ mod tests {
         let slow = window_over(20_000);
         assert!((30_000..150_000).contains(&slow), "{slow}");
         assert_eq!(window_over(1000), WINDOW_BYTES_MIN);
+    }
+
+    #[test]
+    fn a_collector_that_stands_before_what_it_acknowledged_is_asked_once_in_an_epoch() {
+        let (mut uplink, now) = sending(2);
+        let forgotten = (1, Sequence(9));
+        for behind in [ack(1, 8), ack(0, 0)] {
+            let mut uplink = Uplink::new(SETTINGS, 1, Sequence(9));
+            let verdict = uplink.hear(&behind, forgotten, Sequence(12), |_| None, now);
+            assert!(matches!(verdict, Verdict::NewEpoch { at_least: 2, with_schemas: true, .. }));
+            uplink.begin_epoch(2);
+            let again = uplink.hear(&behind, forgotten, Sequence(3), |_| None, now);
+            assert_eq!(again, Verdict::Nothing, "its answer is under way");
+            let lost = Ack { demand: Some(Demand::Reread), demand_epoch: 2, ..behind };
+            let verdict = uplink.hear(&lost, forgotten, Sequence(3), |_| None, now);
+            assert_eq!(verdict, Verdict::Reread);
+            assert!(uplink.is_idle());
+        }
+        let level = uplink.hear(&ack(1, 1), (0, Sequence(9)), Sequence(2), |_| None, now);
+        assert_eq!(level, Verdict::Forget(Sequence(1)), "an epoch above all that was forgotten");
     }
 }

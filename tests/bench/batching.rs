@@ -43,8 +43,8 @@ pub(crate) fn run(load: &str, log: &Log, figures: &mut Figures) {
         batches(log, cut, |sealed, end| {
             number += 1;
             let sequence = Sequence(number);
-            let identity =
-                Identity { agent: "edge-1".to_owned(), epoch: 1, sequence, previous_crc: u32::MAX };
+            let (agent, previous_crc) = ("edge-1".to_owned(), u32::MAX);
+            let identity = Identity { agent, epoch: 1, sequence, previous_crc, follows: None };
             bytes += frame(&identity, &sealed.meta, &sealed.body).len();
             raw += zstd3(log.bytes.get(start..end).unwrap_or_default());
             start = end;

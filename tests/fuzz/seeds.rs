@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rivulet::batch::{self, Ack, Begin, Builder, Commit, Demand, Identity, Settings};
+use rivulet::batch::{self, Ack, Begin, Builder, Commit, Demand, Follows, Identity, Settings};
 use rivulet::binlog::compressed::Room;
 use rivulet::binlog::decoder::{CHECKSUM_LEN, Decoder};
 use rivulet::binlog::event::Event;
@@ -269,6 +269,7 @@ fn batches(seeds: &mut Vec<Seed>) {
             epoch: 3,
             sequence: Sequence(9),
             previous_crc: 77,
+            follows: Some(Follows { epoch: 2, since: Position::default(), ..Follows::default() }),
         };
         push(seeds, "message", &[&batch::frame(&identity, &sealed.meta, &sealed.body)]);
     }

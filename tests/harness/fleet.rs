@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rivulet::batch::{
-    self, Ack, Begin, Builder, Channel, Commit, Identity, Message, Sealed, Settings, Topic,
+    self, Ack, Begin, Builder, Channel, Commit, Follows, Identity, Message, Sealed, Settings, Topic,
 };
 use rivulet::binlog::rows::{Cell, Operation};
 use rivulet::binlog::table::{Column, Kind, Table};
@@ -315,7 +315,9 @@ impl Caller {
         let sealed = batch(self.epoch * 1_000_000 + self.sequence);
         let (epoch, previous_crc) = (self.epoch, self.crc);
         let sequence = Sequence(self.sequence);
-        let identity = Identity { agent: self.name.clone(), epoch, sequence, previous_crc };
+        let follows = (sequence == Sequence(1)).then(Follows::default);
+        let agent = self.name.clone();
+        let identity = Identity { agent, epoch, sequence, previous_crc, follows };
         let message = batch::frame(&identity, &sealed.meta, &sealed.body);
         self.crc = Message::parse(&message).expect("just made").crc;
         message

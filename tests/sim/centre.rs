@@ -294,6 +294,7 @@ impl Centre {
                     let explained = self.refused.get(&agent) == Some(&ack.demand_epoch);
                     assert!(explained, "{agent}: a gap on a link that loses nothing: {ack:?}");
                 }
+                Some(Demand::Reread) => panic!("{agent}: this collector loses nothing: {ack:?}"),
                 Some(Demand::Rewind) | None => {}
             }
             *told = (ack.epoch, ack.sequence);

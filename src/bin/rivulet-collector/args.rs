@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use lexopt::prelude::*;
+use rivulet::collector::replay::From;
 
 /// What the user wants.
 #[derive(Debug, Eq, PartialEq)]
@@ -12,6 +13,8 @@ pub(crate) enum Command {
     Version,
     Serve { config: PathBuf },
     Check { config: PathBuf },
+    Replay { config: PathBuf, sink: String, from: From, agent: Option<String> },
+    Backup { config: PathBuf, to: PathBuf },
     Pki { make: Make, dir: PathBuf },
 }
 
@@ -44,6 +47,8 @@ pub(crate) fn parse(
                 let config = config(&mut parser)?;
                 Ok(config.map_or(Command::Help, |config| Command::Check { config }))
             }
+            Some("replay") => replay(&mut parser),
+            Some("backup") => backup(&mut parser),
             Some("pki") => pki(&mut parser),
             Some("help") => Ok(Command::Help),
             _ => Err(format!("{command:?} is not a command").into()),
@@ -63,6 +68,42 @@ fn config(parser: &mut lexopt::Parser) -> Result<Option<PathBuf>, lexopt::Error>
         }
     }
     config.map(Some).ok_or_else(|| "--config FILE is missing".into())
+}
+
+fn replay(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let (mut config, mut sink, mut from, mut agent) = (None, None, None, None);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('c') | Long("config") => config = Some(parser.value()?.into()),
+            Long("sink") => sink = Some(parser.value()?.string()?),
+            Long("from") => {
+                let text = parser.value()?.string()?;
+                from = Some(text.parse::<From>().map_err(|why| format!("--from: {why}"))?);
+            }
+            Long("agent") => agent = Some(parser.value()?.string()?),
+            Short('h') | Long("help") => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let config = config.ok_or("--config FILE is missing")?;
+    let sink = sink.ok_or("replay: --sink NAME is missing")?;
+    let from = from.ok_or("replay: --from WHERE is missing")?;
+    Ok(Command::Replay { config, sink, from, agent })
+}
+
+fn backup(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let (mut config, mut to) = (None, None);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('c') | Long("config") => config = Some(parser.value()?.into()),
+            Long("to") => to = Some(parser.value()?.into()),
+            Short('h') | Long("help") => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let config = config.ok_or("--config FILE is missing")?;
+    let to = to.ok_or("backup: --to FILE is missing")?;
+    Ok(Command::Backup { config, to })
 }
 
 fn pki(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
@@ -101,6 +142,13 @@ mod tests {
         assert_eq!(line("--version"), Ok(Command::Version));
         assert_eq!(line("serve --config=c.toml"), Ok(Command::Serve { config: "c.toml".into() }));
         assert_eq!(line("check -c c.toml"), Ok(Command::Check { config: "c.toml".into() }));
+        let replay = line("replay -c c.toml --sink changes --from 17 --agent edge-1");
+        let (sink, agent) = ("changes".into(), Some("edge-1".into()));
+        let wanted =
+            Command::Replay { config: "c.toml".into(), sink, from: From::Entry(17), agent };
+        assert_eq!(replay, Ok(wanted));
+        let backup = Command::Backup { config: "c.toml".into(), to: "copy.db".into() };
+        assert_eq!(line("backup -c c.toml --to copy.db"), Ok(backup));
         let pki = |make, dir: &str| Ok(Command::Pki { make, dir: dir.into() });
         assert_eq!(line("pki init"), pki(Make::Init, "pki"));
         assert_eq!(line("pki --dir d agent edge-17"), pki(Make::Agent("edge-17".into()), "d"));
@@ -114,6 +162,9 @@ mod tests {
             ("", "a command is missing"),
             ("server", "\"server\" is not a command"),
             ("serve", "--config FILE is missing"),
+            ("replay -c f", "replay: --sink NAME is missing"),
+            ("replay -c f --sink s", "replay: --from WHERE is missing"),
+            ("backup -c f", "backup: --to FILE is missing"),
             ("pki", "pki: init, agent NAME or collector HOST… is wanted"),
             ("pki init again", "pki: init, agent NAME or collector HOST… is wanted"),
             ("pki agent", "pki agent: one NAME is wanted"),

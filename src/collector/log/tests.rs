@@ -125,6 +125,90 @@ fn a_sink_behind_an_empty_pruned_log_is_told() {
 }
 
 #[test]
+fn a_wish_to_replay_keeps_what_it_needs_until_it_is_honoured() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, mut reader) = opened(&folder);
+    for number in 1..=9 {
+        log.append(&[entry("a", number, number % 3 == 0, "x")], &[], &[]).unwrap();
+    }
+    let all = Retention { passed: 9, bytes_max: 0, age_s_max: 0 };
+    reader.wish_replay("s", 6).unwrap();
+    assert_eq!(log.prune(all).unwrap(), 6);
+    assert_eq!(reader.replay_wish("s").unwrap(), Some(6));
+    assert_eq!(reader.replay_wish("t").unwrap(), None);
+    let late = reader.wish_replay("s", 5);
+    assert!(matches!(late, Err(LogError::Pruned { wanted: 6, oldest: 7 })), "{late:?}");
+    assert_eq!([7, 8, 9].map(|number| reader.transaction_start(number).unwrap()), [7, 7, 7]);
+    reader.replay_honoured("s", 5).unwrap();
+    assert_eq!(reader.replay_wish("s").unwrap(), Some(6), "another wish came meanwhile");
+    reader.replay_honoured("s", 6).unwrap();
+    assert_eq!(log.prune(all).unwrap(), 3);
+    let gone = reader.wish_replay("s", 0);
+    assert!(matches!(gone, Err(LogError::Pruned { wanted: 1, oldest: 10 })), "{gone:?}");
+}
+
+#[test]
+fn numbers_that_a_sink_has_seen_in_a_lost_part_of_the_log_are_not_used_again() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, reader) = opened(&folder);
+    log.append(&[entry("a", 1, true, "1")], &[], &[]).unwrap();
+    assert_eq!(log.begin_behind(1).unwrap(), 0);
+    assert_eq!(log.begin_behind(3).unwrap(), 2);
+    assert_eq!(log.begin_behind(5).unwrap(), 2);
+    assert_eq!(reader.next(1).unwrap(), None, "nothing was pruned");
+    log.append(&[entry("a", 2, true, "6")], &[], &[]).unwrap();
+    let expected = seen(&[(1, "1", true), (6, "6", true)]);
+    assert_eq!(all(&reader, 0), expected);
+    assert_eq!(all(&reader, 5), seen(&[(6, "6", true)]));
+    drop(log);
+    assert_eq!(opened(&folder).0.last(), 6);
+}
+
+/// The copy is made again and again while another thread appends; each copy is a log as it was at one moment.
+#[test]
+fn a_copy_under_load_is_whole() {
+    let folder = TempDir::new().unwrap();
+    let (mut log, _) = opened(&folder);
+    let writing = std::thread::spawn(move || {
+        for number in 1..=300_u64 {
+            let text = format!("{number}:{}", "x".repeat(20_000));
+            let ledger = ("a".to_owned(), number.to_le_bytes().to_vec());
+            let entry = entry("a", number, number % 2 == 0, &text);
+            log.append(&[entry], &[ledger], &[]).unwrap();
+        }
+        log
+    });
+    let path = folder.path().join("l");
+    let mut copies = 0;
+    let mut at_most = 0;
+    while !writing.is_finished() || copies < 2 {
+        let to = folder.path().join(format!("copy-{copies}"));
+        let copied = backup(&path, &to).unwrap();
+        assert_eq!(copied.bytes, std::fs::metadata(&to).unwrap().len());
+        assert!(copied.last >= at_most, "older than the copy before");
+        at_most = copied.last;
+        let (log, reader) =
+            (Log::open(&to, Settings::default()).unwrap(), Reader::open(&to).unwrap());
+        assert_eq!(log.last(), copied.last);
+        let stands = log
+            .ledgers()
+            .unwrap()
+            .first()
+            .map_or(0, |(_, state)| u64::from_le_bytes(state.as_slice().try_into().unwrap()));
+        assert_eq!(
+            all(&reader, 0).len() as u64,
+            stands / 2 * 2,
+            "ledger and entries are of one moment"
+        );
+        copies += 1;
+    }
+    writing.join().unwrap();
+    let again = backup(&path, &folder.path().join("copy-0"));
+    assert!(matches!(again, Err(LogError::Refused(_))), "what is there is left alone: {again:?}");
+    assert!(backup(&folder.path().join("none"), &folder.path().join("c")).is_err());
+}
+
+#[test]
 fn a_changed_message_is_not_handed_out() {
     let folder = TempDir::new().unwrap();
     let (mut log, reader) = opened(&folder);

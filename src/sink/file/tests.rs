@@ -42,6 +42,51 @@ fn lines_without_a_commit_are_taken_back() {
 }
 
 #[test]
+fn a_rewind_begins_a_file_and_leaves_the_others_alone() {
+    let folder = TempDir::new().unwrap();
+    let mut sink = opened(&folder);
+    sink.rewind(0).unwrap();
+    sink.write(b"1").unwrap();
+    sink.leave_note(b"note".to_vec());
+    sink.commit(7).unwrap();
+    sink.leave_note(Vec::new());
+    sink.rewind(3).unwrap();
+    assert_eq!((sink.cursor(), text(&folder, 1), text(&folder, 2)), (3, "1\n".into(), "".into()));
+    drop(sink);
+    let mut sink = opened(&folder);
+    assert_eq!(
+        (sink.cursor(), sink.note()),
+        (3, &b""[..]),
+        "a note that was taken back stays away"
+    );
+    sink.write(b"1 again").unwrap();
+    sink.commit(4).unwrap();
+    assert_eq!([1, 2].map(|number| text(&folder, number)), ["1\n", "1 again\n"]);
+}
+
+#[test]
+fn a_note_is_as_old_as_its_commit_or_older() {
+    let folder = TempDir::new().unwrap();
+    let mut sink = opened(&folder);
+    for cursor in 1..=3_u8 {
+        sink.leave_note(vec![cursor; 5]);
+        sink.commit(cursor.into()).unwrap();
+    }
+    drop(sink);
+    assert_eq!(opened(&folder).note(), [3; 5]);
+    let path = path(&settings(folder.path()), "note");
+    let sound = fs::read(&path).unwrap();
+    for byte in 0..NOTE_HEAD_BYTES + 5 {
+        let mut bytes = sound.clone();
+        bytes[NOTE_BYTES_MAX as usize + byte] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(opened(&folder).note(), [2; 5], "byte {byte} of the newest");
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!(opened(&folder).note(), [0; 0]);
+}
+
+#[test]
 fn a_file_ends_only_at_a_commit() {
     let folder = TempDir::new().unwrap();
     let mut sink = opened(&folder);
