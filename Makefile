@@ -20,9 +20,12 @@ RUNS ?=
 # What `make size` and `make memory` hold the static program to.
 SIZE_MAX ?= 4500000
 MEMORY_MAX ?= 6144
+# `make interop` holds the meetings whose name has this word in it, with so many large rows each.
+ONLY ?=
+PHOTOS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim sim-bugs chaos network hostile load differential fuzz agent collector bench size memory cross-amd64 cross-arm64 cross-test
+.PHONY: help run test check sim sim-bugs chaos network interop hostile load differential fuzz agent collector bench size memory cross-amd64 cross-arm64 cross-test
 
 help: ## lists what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -33,6 +36,7 @@ run: ## shows it at work: server, agent, collector, changes arriving (ROWS=… o
 
 test: ## fetches the servers that the tests need, then runs all tests (KILLS=500, PAUSE_S=60, SERVERS="…")
 	SERVERS="$(SERVERS)" tests/servers.sh fetch all
+	tests/servers.sh fetch mosquitto
 	SERVERS="$(SERVERS)" $(CARGO) test --features collector -- --show-output
 
 sim: ## simulates SEEDS=1000 worlds of failing agents, links, brokers, disks and collectors, or SEED=n alone
@@ -53,6 +57,12 @@ load: ## so many agents at one collector: memory of each, and how soon all are b
 
 fuzz: ## fuzzes all that reads bytes from outside: RUNS=10000000 executions in total, or SECONDS=… for each target
 	tests/fuzz/run.sh "$(RUNS)" "$(SECONDS)"
+
+interop: ## agent, real brokers, collector: QUIC and TLS, brokers killed in mid-stream (ONLY=rmqtt, PHOTOS=40)
+	tests/servers.sh fetch mariadb1011 mosquitto
+	CARGO_TARGET_DIR=target/interop $(CARGO) build --locked --manifest-path tests/interop/Cargo.toml
+	$(CARGO) build --features collector --bins --example interop
+	env ONLY="$(ONLY)" PHOTOS="$(PHOTOS)" $(CARGO) run --quiet --features collector --example interop
 
 differential: ## random tables and values on each server, from file and stream, against SELECT (VALUES=1000000, SEED=n, SERVERS="…")
 	SERVERS="$(SERVERS)" tests/servers.sh fetch all

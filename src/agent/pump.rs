@@ -14,7 +14,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::batch::{Ack, Channel, Follows, Identity, Sealed, Topic, frame, schema_batch};
+use crate::batch::{
+    Ack, BatchError, Channel, Follows, Fragments, Identity, Sealed, Topic, frame, schema_batch,
+};
 use crate::buffer::{Buffer, BufferError, Forgotten, Parcel};
 use crate::mqtt::{
     Bytes, Client, ClientEvent, ClientSettings, Filter, Input, Limits, Output, QoS, Reason,
@@ -94,6 +96,8 @@ pub struct Settings {
     pub tenant: String,
     /// The session.
     pub session: ClientSettings,
+    /// The largest packet that is sent, in bytes; the peer's limit holds where it is smaller.
+    pub packet_bytes_max: u32,
     /// The window.
     pub uplink: uplink::Settings,
     /// zstd's level for schema batches.
@@ -145,6 +149,8 @@ pub enum PumpError {
     Refused(Reason),
     /// The buffer cannot be read or written now.
     Buffer(BufferError),
+    /// The peer takes packets so small that a batch cannot even be cut into them.
+    Batch(BatchError),
     /// The collector and this agent do not agree, however often an epoch is begun.
     Quarrel,
 }
@@ -155,6 +161,7 @@ impl fmt::Display for PumpError {
             Self::Session(error) => write!(f, "{error}"),
             Self::Refused(reason) => write!(f, "the collector refused: {reason}"),
             Self::Buffer(error) => write!(f, "{error}"),
+            Self::Batch(error) => write!(f, "the peer's largest packet is too small: {error}"),
             Self::Quarrel => f.write_str(
                 "the collector asks for one new epoch after the other: is a second agent running \
                  under this name?",
@@ -171,6 +178,12 @@ impl From<SessionError> for PumpError {
     }
 }
 
+impl From<BatchError> for PumpError {
+    fn from(error: BatchError) -> Self {
+        Self::Batch(error)
+    }
+}
+
 impl From<BufferError> for PumpError {
     fn from(error: BufferError) -> Self {
         Self::Buffer(error)
@@ -179,6 +192,13 @@ impl From<BufferError> for PumpError {
 
 /// More epochs than this on one connection are a quarrel, not a recovery.
 const EPOCHS_MAX: u32 = 3;
+
+/// The token of a fragment that others of its batch follow; no batch has the number 0.
+const FRAGMENT: u64 = 0;
+
+/// What a PUBLISH of QoS 1 has beside its topic and payload, in bytes, at most: first byte, length, the
+/// topic's length, packet identifier, no properties.
+const PUBLISH_OVERHEAD: usize = 1 + 4 + 2 + 2 + 1;
 
 /// Schema records in one lead batch: bounds its size whatever the number of tables.
 const SCHEMAS_PER_BATCH: usize = 64;
@@ -195,9 +215,19 @@ pub struct Pump {
     early_bytes: usize,
     /// What the peer allowed when it last took us in.
     limits: Option<Limits>,
+    /// A batch that is too large for one packet, of which not all has left.
+    cut: Option<Cut>,
     epochs: u32,
     out: VecDeque<Bytes>,
     notices: VecDeque<Notice>,
+}
+
+/// A batch on its way in fragments.
+struct Cut {
+    sequence: Sequence,
+    fragments: Fragments,
+    /// Bytes of those that the peer has not answered, each for itself.
+    unanswered: VecDeque<usize>,
 }
 
 impl Pump {
@@ -215,6 +245,7 @@ impl Pump {
             ready: false,
             early_bytes: 0,
             limits: None,
+            cut: None,
             epochs: 0,
             out: VecDeque::new(),
             notices: VecDeque::new(),
@@ -226,7 +257,7 @@ impl Pump {
         match input {
             Input::Opened | Input::Lost => {
                 (self.ready, self.early_bytes) = (false, 0);
-                self.epochs = 0;
+                (self.cut, self.epochs) = (None, 0);
                 self.rewind();
                 self.out.clear();
             }
@@ -262,10 +293,19 @@ impl Pump {
 
     /// Sends what the window allows.
     pub fn fill(&mut self, now: Instant) -> Result<(), PumpError> {
-        while (self.ready || self.early_bytes > 0)
-            && self.uplink.has_room()
-            && self.client.room() > 0
-        {
+        while (self.ready || self.early_bytes > 0) && self.client.room() > 0 {
+            if self.cut.as_ref().is_some_and(|cut| !self.uplink.is_sending(cut.sequence)) {
+                self.cut = None;
+            }
+            if self.cut.as_ref().is_some_and(|cut| cut.fragments.left() > 0) {
+                if self.send_fragment(now)? {
+                    continue;
+                }
+                break;
+            }
+            if !self.uplink.has_room() {
+                break;
+            }
             let next = {
                 let mut inner = self.shared.lock();
                 if inner.lost.is_some() {
@@ -292,9 +332,19 @@ impl Pump {
                 follows,
             };
             let message = frame(&identity, &staged.meta, &staged.body);
-            let (bytes, topic) = (message.len(), self.topic(Channel::Data));
-            let token = staged.sequence.0;
-            self.client.publish(&topic, message, QoS::AtLeastOnce, false, token, now)?;
+            let (bytes, topic, token) =
+                (message.len(), self.topic(Channel::Data), staged.sequence.0);
+            let payload_bytes_max = self.payload_bytes_max(&topic);
+            if bytes <= payload_bytes_max {
+                self.client.publish(&topic, message, QoS::AtLeastOnce, false, token, now)?;
+            } else if !self.ready {
+                // What is long is no better off for leaving early.
+                break;
+            } else {
+                let fragments = Fragments::of(&identity, message, payload_bytes_max)?;
+                let (sequence, unanswered) = (staged.sequence, VecDeque::new());
+                self.cut = Some(Cut { sequence, fragments, unanswered });
+            }
             self.uplink.send(staged.sequence, bytes, staged.crc, now);
             self.early_bytes = self.early_bytes.saturating_sub(bytes);
             self.notices.push_back(Notice::Sent { sequence: staged.sequence, bytes });
@@ -302,11 +352,48 @@ impl Pump {
         self.drain(now)
     }
 
+    /// Sends the next fragment, if the window has room for it.
+    fn send_fragment(&mut self, now: Instant) -> Result<bool, PumpError> {
+        let topic = self.topic(Channel::Data);
+        let Some(cut) = &mut self.cut else { return Ok(false) };
+        let under_way: usize = cut.unanswered.iter().sum();
+        if under_way > 0 && under_way >= self.uplink.window_bytes() {
+            return Ok(false);
+        }
+        let Some(fragment) = cut.fragments.next() else { return Ok(false) };
+        cut.unanswered.push_back(fragment.len());
+        // The batch is there when its last fragment is.
+        let token = if cut.fragments.left() == 0 { cut.sequence.0 } else { FRAGMENT };
+        self.client.publish(&topic, fragment, QoS::AtLeastOnce, false, token, now)?;
+        Ok(true)
+    }
+
+    /// The longest payload that fits into a packet with this topic.
+    fn payload_bytes_max(&self, topic: &str) -> usize {
+        let peer = self.limits.map_or(u32::MAX, |limits| limits.packet_bytes_max);
+        let packet = self.settings.packet_bytes_max.min(peer) as usize;
+        packet.saturating_sub(PUBLISH_OVERHEAD + topic.len())
+    }
+
+    /// The peer has answered a message.
+    fn answered(&mut self, token: u64) {
+        if let Some(cut) = self.cut.as_mut()
+            && (token == FRAGMENT || token == cut.sequence.0)
+        {
+            cut.unanswered.pop_front();
+        }
+    }
+
     /// Publishes the agent's state.
     pub fn report(&mut self, status: Vec<u8>, now: Instant) -> Result<(), PumpError> {
         if self.ready {
             let topic = self.topic(Channel::Status);
-            self.client.publish(&topic, status, QoS::AtMostOnce, true, 0, now)?;
+            let retain = self.client.limits().is_some_and(|limits| limits.retain);
+            match self.client.publish(&topic, status, QoS::AtMostOnce, retain, 0, now) {
+                // Batches are what counts.
+                Ok(()) | Err(SessionError::TooLarge { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         self.drain(now)
     }
@@ -373,6 +460,9 @@ impl Pump {
     }
 
     fn hear(&mut self, event: ClientEvent, now: Instant) -> Result<(), PumpError> {
+        if let ClientEvent::Acknowledged { token } | ClientEvent::Rejected { token, .. } = &event {
+            self.answered(*token);
+        }
         match event {
             ClientEvent::Accepted { limits, .. } => {
                 self.limits = Some(limits);

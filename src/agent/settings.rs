@@ -82,6 +82,7 @@ pub(super) fn pump(config: &Config) -> pump::Settings {
             packet_bytes_max: PACKET_BYTES_MAX,
             patience: PATIENCE,
         },
+        packet_bytes_max: u32::try_from(uplink.packet_bytes_max).unwrap_or(u32::MAX),
         uplink: uplink::Settings {
             window_bytes: usize::try_from(uplink.window_bytes).unwrap_or(usize::MAX),
             window_batches: uplink.window_packets.into(),

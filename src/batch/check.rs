@@ -12,8 +12,9 @@ use crate::position::{Gtid, Position};
 
 use super::cursor::Cursor;
 use super::{
-    Ack, Back, Batch, BatchError, Begin, Builder, Commit, Limits, Message, Meta, RowChange,
-    Settings, Topic, decode_schema, encode_schema, frame,
+    Ack, Assembled, Assembler, Back, Batch, BatchError, Begin, Builder, Commit, Fragment,
+    Fragments, Identity, Limits, Message, Meta, RowChange, Settings, Topic, decode_schema,
+    encode_schema, frame,
 };
 
 /// What a collector takes in these checks.
@@ -32,6 +33,53 @@ pub fn check_message(input: &[u8]) {
     assert_eq!((&again.identity, &again.meta), (&message.identity, &message.meta));
     assert_eq!(again.body, message.body);
 }
+
+/// A fragment survives its bytes, and whatever fragments come in whatever order, no more is held than has
+/// arrived, and a message that is told whole is the one that was cut.
+///
+/// `input` is the length of a first fragment (u8), its bytes, and a script over the fragments of a message that
+/// is made from the rest: a byte for each that arrives. The checksum is put right first.
+pub fn check_fragment(input: &[u8]) {
+    let mut cursor = Cursor::new(input);
+    let Ok(len) = cursor.u8("length") else { return };
+    let Ok(head) = cursor.bytes(usize::from(len), "fragment") else { return };
+    let mut assembler = Assembler::default();
+    let mut bytes = head.to_vec();
+    if let Some((all, sum)) = bytes.split_last_chunk_mut() {
+        *sum = crc32c::crc32c(all).to_le_bytes();
+    }
+    if let Ok(fragment) = Fragment::parse(&bytes) {
+        assert_eq!(Fragment::parse(&fragment.encode()), Ok(fragment.clone()));
+        let _ = assembler.take(&fragment, FRAGMENTED_BYTES_MAX);
+        assert!(assembler.bytes() <= fragment.piece.len());
+    }
+    let Ok(message) = cursor.bytes(cursor.left(), "message") else { return };
+    let identity = Identity {
+        agent: String::new(),
+        epoch: 1,
+        sequence: Default::default(),
+        previous_crc: 0,
+        follows: None,
+    };
+    let cut = Fragments::of(&identity, message.to_vec(), super::FRAGMENT_BYTES_MIN);
+    let cut: Vec<_> = cut.expect("the smallest fragments are allowed").collect();
+    for choice in message {
+        let Some(bytes) = cut.get(usize::from(*choice) % cut.len()) else { return };
+        let fragment = Fragment::parse(bytes).expect("what we cut can be parsed");
+        match assembler.take(&fragment, FRAGMENTED_BYTES_MAX) {
+            Ok(Assembled::Wholly(whole)) => assert!(whole == message, "another message"),
+            Ok(Assembled::Partly | Assembled::Broken) => {}
+            Err(error) => assert!(fragment.whole.len > FRAGMENTED_BYTES_MAX, "{error}"),
+        }
+        assert!(assembler.bytes() <= message.len(), "more is held than has arrived");
+    }
+    let all = cut.iter().map(|bytes| Fragment::parse(bytes).expect("what we cut can be parsed"));
+    let last = all.map(|fragment| assembler.take(&fragment, u64::MAX)).last();
+    assert!(last.is_none_or(|last| last == Ok(Assembled::Wholly(message.to_vec()))));
+}
+
+/// The largest message that is put together in these checks.
+const FRAGMENTED_BYTES_MAX: u64 = 4096;
 
 /// A body: it replays in order, or is refused; never more rows than its meta says.
 ///

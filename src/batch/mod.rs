@@ -13,6 +13,7 @@
 //! | file | what |
 //! |---|---|
 //! | `header` | the plain part, and framing |
+//! | `fragment` | a batch in several messages, where one would be too large |
 //! | `builder` | changes → a [`Sealed`] batch |
 //! | `reader` | a body → changes |
 //! | `body` | what postcard sees |
@@ -32,6 +33,7 @@ mod builder;
 pub mod check;
 mod column;
 mod cursor;
+mod fragment;
 mod group;
 mod header;
 mod ints;
@@ -41,6 +43,7 @@ mod topic;
 
 pub use ack::{Ack, Demand};
 pub use builder::{Back, Begin, Builder, Commit, Sealed, Settings};
+pub use fragment::{Assembled, Assembler, FRAGMENT_BYTES_MIN, Fragment, Fragments, Whole};
 pub use header::{Follows, Identity, Message, Meta, crc, frame};
 pub use reader::{Batch, Limits, RowChange, Transaction};
 pub use schema::{decode_schema, encode_schema, fingerprint, schema_batch};

@@ -26,14 +26,17 @@ pub enum Channel {
     Command,
     /// Their answers, from the agent.
     Reply,
+    /// What a collector says to itself, to see whether a broker delivers it.
+    Probe,
 }
 
-const CHANNELS: [(Channel, &str); 5] = [
+const CHANNELS: [(Channel, &str); 6] = [
     (Channel::Data, "data"),
     (Channel::Status, "status"),
     (Channel::Ack, "ack"),
     (Channel::Command, "cmd"),
     (Channel::Reply, "reply"),
+    (Channel::Probe, "probe"),
 ];
 
 impl<'a> Topic<'a> {

@@ -124,7 +124,16 @@ fn check(path: &Path) -> Result<(), Failure> {
     let config = load(path)?;
     let mut findings = Findings::default();
     findings.directory("data_dir", &config.data_dir);
-    findings.identity(&config.listen.ca, &config.listen.certificate, &config.listen.key);
+    if let Some(listen) = &config.listen {
+        findings.identity(&listen.ca, &listen.certificate, &listen.key);
+    }
+    if let Some(broker) = &config.broker {
+        match &broker.identity {
+            Some((certificate, key)) => findings.identity(&broker.ca, certificate, key),
+            None => findings.authority(&broker.ca),
+        }
+        findings.note(broker.password.read());
+    }
     for sink in &config.sinks {
         if let SinkKind::File { directory, .. } = &sink.kind {
             findings.directory(&format!("sink {}:", sink.name), directory);

@@ -338,6 +338,8 @@ impl Conversation<'_> {
             Next::Gone => self.desk.dismiss(Reason::SERVER_BUSY, now),
             Next::Answer(Answer::Done { token, refused }) => self.desk.done(token, refused, now),
             Next::Answer(Answer::Ack(ack)) => self.desk.tell(&ack, now),
+            // A broker's business.
+            Next::Answer(Answer::Pass { .. }) => Ok(()),
             Next::Answer(Answer::Status(status)) => self.desk.show_status(status, now),
             Next::Answer(Answer::Dismiss(reason)) => self.desk.dismiss(reason, now),
         }

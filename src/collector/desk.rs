@@ -225,7 +225,7 @@ impl Desk {
                 self.server.acknowledge(token);
             }
             Some(Channel::Reply) => self.server.acknowledge(token),
-            Some(Channel::Ack | Channel::Command) | None => {
+            Some(Channel::Ack | Channel::Command | Channel::Probe) | None => {
                 self.server.reject(token, Reason::NOT_AUTHORIZED);
                 let shown: String = topic.chars().take(SHOWN_CHARS_MAX).collect();
                 self.refused(format!("a message for {shown:?}"));

@@ -50,6 +50,13 @@ pub(super) enum Answer {
     Done { token: u64, refused: bool },
     /// Where the collector stands with this agent.
     Ack(Ack),
+    /// The same to whoever passes it on.
+    Pass {
+        /// To this agent.
+        agent: String,
+        /// What it is told.
+        ack: Ack,
+    },
     /// What this agent said of itself last, to itself.
     Status(Bytes),
     /// The conversation is to be ended.
@@ -60,6 +67,8 @@ pub(super) enum Answer {
 #[derive(Default)]
 struct Board {
     agents: HashMap<String, Seat>,
+    /// Agents that come through a broker: its number, and the way to it.
+    through: HashMap<String, (u64, Sender<Answer>)>,
     acks: HashMap<String, Ack>,
     statuses: HashMap<String, (Bytes, State)>,
     denied: Denied,
@@ -222,6 +231,24 @@ impl Hall {
         true
     }
 
+    /// An agent's batches come through the broker that has this number: what it is told goes there, too.
+    /// `false` if it is denied.
+    pub(super) fn bring(&self, agent: &str, number: u64, answers: &Sender<Answer>) -> bool {
+        let mut board = self.board();
+        if board.denied.denies(agent, &UNKNOWN) {
+            return false;
+        }
+        if board.through.get(agent).is_none_or(|(known, _)| *known != number) {
+            board.through.insert(agent.to_owned(), (number, answers.clone()));
+        }
+        true
+    }
+
+    /// What each agent was told last.
+    pub(super) fn acks(&self) -> Vec<(String, Ack)> {
+        self.board().acks.iter().map(|(agent, ack)| (agent.clone(), ack.clone())).collect()
+    }
+
     /// The connection of this number is gone.
     pub(super) fn leave(&self, agent: &str, number: u64) {
         let mut board = self.board();
@@ -269,6 +296,10 @@ impl Hall {
             if let Some(seat) = board.agents.get(&agent) {
                 let _ = seat.answers.try_send(Answer::Ack(ack.clone()));
             }
+            if let Some((_, broker)) = board.through.get(&agent) {
+                let pass = Answer::Pass { agent: agent.clone(), ack: ack.clone() };
+                let _ = broker.try_send(pass);
+            }
             board.acks.insert(agent, Ack { demand: None, why: String::new(), ..ack });
         }
     }
@@ -277,6 +308,9 @@ impl Hall {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Whoever comes through a broker shows his certificate there, not here: only his name can be denied.
+const UNKNOWN: [u8; 32] = [0; 32];
 
 #[cfg(test)]
 pub(super) mod tests {

@@ -1,4 +1,5 @@
-//! What becomes of the batches that agents send: judged, logged, acknowledged. No clock but the caller's.
+//! What becomes of the batches that agents send: put together, judged, logged, acknowledged. No clock but
+//! the caller's.
 //!
 //! All batches of one call are logged in one transaction; what is returned is true only because that
 //! transaction is on disk by then.
@@ -7,10 +8,12 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::batch::{Ack, Batch, BatchError, Demand, Identity, Limits, Message};
+use crate::batch::{Ack, Batch, BatchError, Demand, Fragment, Identity, Limits, Message};
 use crate::mqtt::Bytes;
 use crate::position::{Position, Sequence};
 
+use super::assembly::{Assembly, Brought};
+use super::elsewhere::Elsewhere;
 use super::ledger::{Ledger, Verdict};
 use super::log::{Entry, Log, LogError};
 
@@ -19,7 +22,7 @@ use super::log::{Entry, Log, LogError};
 pub struct Inbound {
     /// The name in the sender's certificate.
     pub agent: String,
-    /// The message.
+    /// The message: a batch, or a fragment of one.
     pub message: Bytes,
 }
 
@@ -60,6 +63,10 @@ impl fmt::Display for Refusal {
 pub struct Intake {
     log: Log,
     limits: Limits,
+    assembly: Assembly,
+    elsewhere: Elsewhere,
+    /// Agents of which parts of a transaction are in the log that went on at another collector.
+    left: HashSet<String>,
     ledgers: HashMap<String, Ledger>,
     /// Schemas known to be in the log, by agent.
     known: HashMap<String, HashSet<u64>>,
@@ -72,8 +79,8 @@ const DEMAND_AGAIN: Duration = Duration::from_millis(500);
 
 /// One batch that is to be logged.
 struct Line {
-    /// Which message of the call.
-    index: usize,
+    agent: String,
+    message: Bytes,
     epoch: u64,
     sequence: Sequence,
     skip: u32,
@@ -106,6 +113,9 @@ struct Draft {
     entries: Vec<Line>,
     demands: HashMap<String, Wanted>,
     touched: Vec<String>,
+    /// As [`Intake::left`]: to be added, and to be removed.
+    left: HashSet<String>,
+    abandoned: HashSet<String>,
     taken: Taken,
 }
 
@@ -128,7 +138,26 @@ impl Intake {
             ledgers.insert(agent, ledger);
         }
         let (known, demanded) = (HashMap::new(), HashMap::new());
-        Ok(Self { log, limits, ledgers, known, demanded })
+        let (assembly, elsewhere) = (Assembly::new(limits), Elsewhere::default());
+        let left = HashSet::new();
+        Ok(Self { log, limits, assembly, elsewhere, left, ledgers, known, demanded })
+    }
+
+    /// The fragments that wait for others, for an intake that takes this one's place.
+    pub fn into_fragments(self) -> Assembly {
+        self.assembly
+    }
+
+    /// Goes on with the fragments of an intake whose place it takes.
+    #[must_use]
+    pub fn with_fragments(self, assembly: Assembly) -> Self {
+        Self { assembly, ..self }
+    }
+
+    /// Goes on where other collectors of a shared subscription stand.
+    #[must_use]
+    pub fn beside(self, elsewhere: Elsewhere) -> Self {
+        Self { elsewhere, ..self }
     }
 
     /// What to tell an agent that has just come.
@@ -151,13 +180,32 @@ impl Intake {
     /// # Errors
     /// Nothing of it is logged and nothing has changed: call again with the same.
     pub fn take(&mut self, inbound: &[Inbound], now: Instant) -> Result<Taken, LogError> {
+        let taken = self.take_group(inbound, now);
+        match taken {
+            Ok(_) => self.assembly.keep(),
+            Err(_) => self.assembly.undo(),
+        }
+        taken
+    }
+
+    fn take_group(&mut self, inbound: &[Inbound], now: Instant) -> Result<Taken, LogError> {
         let mut draft = Draft::default();
-        for (index, one) in inbound.iter().enumerate() {
-            let refusal = self.judge(index, one, &mut draft)?;
+        for one in inbound {
+            let refusal = match self.assembly.take(&one.agent, &one.message, now) {
+                Ok(Brought::Batch(message)) => self.judge(&one.agent, &message, &mut draft)?,
+                Ok(Brought::Partly) => None,
+                Ok(Brought::Again(why)) => {
+                    self.again(one, why, &mut draft);
+                    None
+                }
+                Err(error) => Some(Refusal::Batch(error)),
+            };
             draft.taken.refused.push(refusal);
         }
-        self.write(inbound, &draft)?;
-        let Draft { ledgers, schemas, demands, touched, mut taken, .. } = draft;
+        self.write(&draft)?;
+        let Draft { ledgers, schemas, demands, touched, left, abandoned, mut taken, .. } = draft;
+        self.left.extend(left);
+        self.left.retain(|agent| !abandoned.contains(agent));
         for (agent, fingerprint, _) in schemas {
             self.known.entry(agent).or_default().insert(fingerprint);
         }
@@ -178,21 +226,16 @@ impl Intake {
 
     fn judge(
         &self,
-        index: usize,
-        one: &Inbound,
+        agent: &str,
+        bytes: &Bytes,
         draft: &mut Draft,
     ) -> Result<Option<Refusal>, LogError> {
-        let message = match Message::parse(&one.message) {
-            Ok(message) if message.identity.agent == one.agent => message,
+        let message = match Message::parse(bytes) {
+            Ok(message) if message.identity.agent == agent => message,
             Ok(message) => return Ok(Some(Refusal::Agent(message.identity.agent))),
             Err(error) => return Ok(Some(Refusal::Batch(error))),
         };
-        let agent = &one.agent;
-        if !draft.touched.contains(agent) {
-            draft.touched.push(agent.clone());
-        }
-        let known = draft.ledgers.get(agent).or_else(|| self.ledgers.get(agent));
-        let mut ledger = known.cloned().unwrap_or_default();
+        let mut ledger = self.ledger(agent, draft);
         let (overlaps, abandons, gap) = match ledger.judge(&message.identity, &message.meta) {
             Verdict::Fresh { overlaps, abandons, gap } => (overlaps, abandons, gap),
             Verdict::Duplicate => return Ok(None),
@@ -219,16 +262,54 @@ impl Intake {
         let gtids = transactions.into_iter().filter_map(|transaction| transaction.gtid);
         ledger.record(&message.identity, &message.meta, message.crc, gtids, skip);
         for (fingerprint, record) in batch.schemas() {
-            draft.schemas.push((agent.clone(), *fingerprint, record.clone()));
+            draft.schemas.push((agent.to_owned(), *fingerprint, record.clone()));
         }
         let (epoch, sequence) = (message.identity.epoch, message.identity.sequence);
         let completes = !message.meta.continues;
-        draft.entries.push(Line { index, epoch, sequence, skip, completes, abandons });
-        draft.ledgers.insert(agent.clone(), ledger);
+        let left = self.left.contains(agent) || draft.left.contains(agent);
+        let abandons = abandons || left && draft.abandoned.insert(agent.to_owned());
+        draft.entries.push(Line {
+            agent: agent.to_owned(),
+            message: bytes.clone(),
+            epoch,
+            sequence,
+            skip,
+            completes,
+            abandons,
+        });
+        draft.ledgers.insert(agent.to_owned(), ledger);
         draft.demands.remove(agent);
         draft.taken.batches += 1;
         draft.taken.rows += u64::from(message.meta.rows);
         Ok(None)
+    }
+
+    /// Where this collector stands with an agent, which is never behind where its group stands.
+    fn ledger(&self, agent: &str, draft: &mut Draft) -> Ledger {
+        if !draft.touched.iter().any(|touched| touched == agent) {
+            draft.touched.push(agent.to_owned());
+        }
+        let known = draft.ledgers.get(agent).or_else(|| self.ledgers.get(agent));
+        let mut ledger = known.cloned().unwrap_or_default();
+        let open = ledger.is_in_parts();
+        if self.elsewhere.of(agent).is_some_and(|ack| ledger.adopt(&ack)) {
+            if open {
+                draft.left.insert(agent.to_owned());
+            }
+            draft.ledgers.insert(agent.to_owned(), ledger.clone());
+        }
+        ledger
+    }
+
+    /// A batch cannot be put together: the agent is to send it again.
+    fn again(&self, one: &Inbound, why: &'static str, draft: &mut Draft) {
+        let Ok(fragment) = Fragment::parse(&one.message) else { return };
+        let (here, whole) = (self.ledger(&one.agent, draft).ack(None), fragment.whole);
+        // What is here already, or of an epoch that is over, is missed by nobody.
+        if (whole.epoch, Sequence(whole.sequence)) > (here.epoch, here.sequence) {
+            let wanted = Wanted { demand: Demand::Rewind, epoch: whole.epoch, why };
+            draft.want(&one.agent, wanted);
+        }
     }
 
     fn knows_all(&self, agent: &str, batch: &Batch, draft: &Draft) -> Result<bool, LogError> {
@@ -244,22 +325,21 @@ impl Intake {
         Ok(true)
     }
 
-    fn write(&mut self, inbound: &[Inbound], draft: &Draft) -> Result<(), LogError> {
+    fn write(&mut self, draft: &Draft) -> Result<(), LogError> {
         if draft.entries.is_empty() {
             return Ok(());
         }
-        let entry = |line: &Line| {
-            let one = inbound.get(line.index).expect("an entry's index is its message's");
+        fn entry(line: &Line) -> Entry<'_> {
             Entry {
-                agent: &one.agent,
+                agent: &line.agent,
                 epoch: line.epoch,
                 sequence: line.sequence,
                 skip: line.skip,
-                message: &one.message,
+                message: &line.message,
                 completes: line.completes,
                 abandons: line.abandons,
             }
-        };
+        }
         let entries: Vec<Entry<'_>> = draft.entries.iter().map(entry).collect();
         let ledgers: Vec<_> =
             draft.ledgers.iter().map(|(agent, ledger)| (agent.clone(), ledger.encode())).collect();
@@ -267,7 +347,10 @@ impl Intake {
     }
 
     fn is_new_demand(&mut self, agent: &str, ack: &Ack, now: Instant) -> bool {
-        let repeated = |(last, at): &(Ack, Instant)| last == ack && now < *at + DEMAND_AGAIN;
+        // The same in other words is the same.
+        let what = |ack: &Ack| (ack.demand, ack.demand_epoch, ack.epoch, ack.sequence);
+        let repeated =
+            |(last, at): &(Ack, Instant)| what(last) == what(ack) && now < *at + DEMAND_AGAIN;
         if self.demanded.get(agent).is_some_and(repeated) {
             return false;
         }
@@ -290,3 +373,7 @@ fn gap_text(agent: &str, ledger: &Ledger, identity: &Identity) -> String {
         place(&follows.since)
     )
 }
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;

@@ -214,6 +214,24 @@ impl Ledger {
         &self.position
     }
 
+    /// Whether a transaction has begun here and not ended.
+    pub fn is_in_parts(&self) -> bool {
+        self.in_parts
+    }
+
+    /// Another collector has acknowledged more: its batches count as here. `false` if it has not.
+    pub fn adopt(&mut self, ack: &Ack) -> bool {
+        if (ack.epoch, ack.sequence) <= (self.epoch, self.sequence) {
+            return false;
+        }
+        (self.epoch, self.sequence, self.crc) = (ack.epoch, ack.sequence, ack.crc);
+        (self.in_parts, self.parts_skipped) = (false, false);
+        if let Some(position) = &ack.position {
+            self.position = position.clone();
+        }
+        true
+    }
+
     /// What to tell the agent.
     pub fn ack(&self, demand: Option<(Demand, &str)>) -> Ack {
         let reread = matches!(demand, Some((Demand::Reread, _)));
@@ -489,6 +507,28 @@ mod tests {
             assert_eq!(skip, 1);
             ledger.record(&identity, &meta, 1, [gtid(number)].into_iter(), skip);
         }
+    }
+
+    #[test]
+    fn what_another_collector_has_counts_as_here_and_nothing_goes_back() {
+        let mut ledger = two();
+        let ack = Ack {
+            epoch: 1,
+            sequence: Sequence(5),
+            crc: 5,
+            position: Some(at(600)),
+            ..Ack::default()
+        };
+        assert!(ledger.adopt(&ack));
+        assert!(!ledger.adopt(&ack));
+        assert!(!ledger.adopt(&Ack { sequence: Sequence(3), ..ack.clone() }));
+        assert_eq!(ledger.judge(&identity(1, 6, 5), &meta(600, 700)), FRESH);
+        let again = ledger.judge(&identity(2, 1, 0), &meta(500, 700));
+        assert_eq!(again, Verdict::Fresh { overlaps: true, abandons: false, gap: false });
+        // A transaction whose first parts are elsewhere is wanted whole.
+        let part = Meta { part: 3, ..meta(600, 700) };
+        let refused = ledger.judge(&identity(1, 6, 5), &part);
+        assert!(matches!(refused, Verdict::Refused(Demand::NewEpoch, _)), "{refused:?}");
     }
 
     #[test]

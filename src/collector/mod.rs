@@ -1,11 +1,14 @@
 //! The centre: what arrives is checked, logged durably, acknowledged, and given to the sinks.
 
 mod arrivals;
+pub mod assembly;
+mod broker;
 pub mod check;
 mod conversation;
 pub mod denied;
 pub mod desk;
 mod doors;
+pub mod elsewhere;
 pub mod feed;
 mod gossip;
 mod hall;
@@ -21,4 +24,5 @@ pub mod pki;
 pub mod replay;
 pub mod serve;
 mod stands;
+pub mod subscriber;
 mod writer;

@@ -28,7 +28,9 @@ use crate::sink::stdout::Stdout;
 use crate::sink::{Sink, SinkError, file};
 use crate::transport::TransportError;
 
+use super::broker::{self, Broker};
 use super::doors::{self, Doors};
+use super::elsewhere::Elsewhere;
 use super::feed::{Feed, Signals};
 use super::hall::{self, Hall};
 use super::log::{Log, LogError, Reader};
@@ -81,12 +83,17 @@ const RECEIVE_MAXIMUM: u16 = 64;
 /// Why it could not start. What happens later is logged and retried.
 pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(), ServeError> {
     prepare(&config.data_dir)?;
-    let listen = &config.listen;
+    let (listen, broker) = (config.listen.as_ref(), config.broker.as_ref());
+    // Where agents come both ways, the larger limit holds.
+    let larger = |direct: Option<u64>, through: Option<u64>| direct.max(through).unwrap_or(0);
+    let batch_bytes_max =
+        larger(listen.map(|it| it.batch_bytes_max), broker.map(|it| it.batch_bytes_max));
     let batch_limits = Limits {
-        plain_bytes_max: u32::try_from(listen.batch_bytes_max).unwrap_or(u32::MAX),
+        plain_bytes_max: u32::try_from(batch_bytes_max).unwrap_or(u32::MAX),
         ..Limits::default()
     };
-    let mut intake = writer::open(&config.journal.path, batch_limits)?;
+    let elsewhere = Elsewhere::default();
+    let mut intake = writer::open(&config.journal.path, batch_limits, &elsewhere)?;
     let (signals, mut threads, mut passed) = (Signals::default(), Vec::new(), Vec::new());
     let feeds = config.sinks.iter().map(|sink| feed(sink, &config.journal.path));
     let feeds = feeds.collect::<Result<Vec<_>, _>>()?;
@@ -98,42 +105,67 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
         let (signals, path) = (signals.clone(), config.journal.path.clone());
         threads.push(spawn(&format!("sink-{}", feed.name), move || feed.run(&path, &signals)));
     }
+    let packet_bytes_max =
+        larger(listen.map(|it| it.packet_bytes_max), broker.map(|it| it.packet_bytes_max));
+    let memory_bytes_max =
+        larger(listen.map(|it| it.memory_bytes_max), broker.map(|it| it.memory_bytes_max));
     let session = ServerSettings {
         receive_maximum: RECEIVE_MAXIMUM,
-        packet_bytes_max: u32::try_from(listen.packet_bytes_max).unwrap_or(u32::MAX),
+        packet_bytes_max: u32::try_from(packet_bytes_max).unwrap_or(u32::MAX),
         keep_alive_s_max: 60,
         patience: Duration::from_secs(30),
     };
     let in_bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
     let limits = hall::Limits {
-        agents_max: listen.connections_max as usize,
-        agent_bytes_max: in_bytes(listen.packet_bytes_max),
-        memory_bytes_max: in_bytes(listen.memory_bytes_max),
+        agents_max: listen.map_or(0, |listen| listen.connections_max as usize),
+        agent_bytes_max: in_bytes(packet_bytes_max),
+        memory_bytes_max: in_bytes(memory_bytes_max),
     };
     let hall = Hall::new(&config.tenant, session, limits, intake.acks());
-    hall.deny(doors::denied(listen)?);
+    if let Some(listen) = listen {
+        hall.deny(doors::denied(listen)?);
+    }
     let keep = Keep {
         path: config.journal.path.clone(),
         batches: batch_limits,
+        elsewhere: elsewhere.clone(),
         passed,
         bytes_max: config.journal.bytes_max,
         age_s_max: config.journal.age_max.as_secs(),
     };
     let (shared, bell) = (hall.clone(), signals.clone());
     let writer = spawn("intake", move || writer::run(intake, &shared, &bell, &keep));
-    let doors = Doors::open(listen, &config.data_dir)?;
+    let open = |listen| Doors::open(listen, &config.data_dir);
+    let doors = listen.map(open).transpose()?;
+    let broker = broker.map(|config| Broker { config, hall: &hall, elsewhere });
     smol::block_on(future::or(
         async {
             let signal = stop.recv().await.unwrap_or("the end of the input");
             info!("stopping: {signal}");
         },
-        doors.accept(&hall),
+        async {
+            let direct = async {
+                match &doors {
+                    Some(doors) => doors.accept(&hall).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let through = async {
+                match &broker {
+                    Some(broker) => broker::serve(broker).await,
+                    None => std::future::pending().await,
+                }
+            };
+            future::or(direct, through).await;
+        },
     ));
     hall.dismiss_all();
     smol::block_on(async {
         // The desks get a moment to say goodbye.
         smol::Timer::after(Duration::from_millis(50)).await;
-        doors.close().await;
+        if let Some(doors) = &doors {
+            doors.close().await;
+        }
     });
     hall.line.close();
     join(writer);

@@ -9,20 +9,23 @@ use log::{error, warn};
 
 use crate::batch::Limits;
 
+use super::elsewhere::Elsewhere;
 use super::feed::Signals;
 use super::hall::Hall;
 use super::intake::{Inbound, Intake};
 use super::log::{Log, LogError, Retention, Settings};
 
 /// Opens the log at `path` for writing, as it stands.
-pub(super) fn open(path: &Path, limits: Limits) -> Result<Intake, LogError> {
-    Intake::open(Log::open(path, Settings::default())?, limits)
+pub(super) fn open(path: &Path, limits: Limits, elsewhere: &Elsewhere) -> Result<Intake, LogError> {
+    let intake = Intake::open(Log::open(path, Settings::default())?, limits)?;
+    Ok(intake.beside(elsewhere.clone()))
 }
 
 /// What the log's retention goes by.
 pub(super) struct Keep {
     pub(super) path: PathBuf,
     pub(super) batches: Limits,
+    pub(super) elsewhere: Elsewhere,
     pub(super) passed: Vec<Arc<AtomicU64>>,
     pub(super) bytes_max: u64,
     pub(super) age_s_max: u64,
@@ -57,17 +60,18 @@ pub(super) fn run(mut intake: Intake, hall: &Hall, signals: &Signals, keep: &Kee
                 }
             }
             // What the disk has must be looked at anew; the log can be open only once.
-            drop(intake);
-            intake = loop {
+            let fragments = intake.into_fragments();
+            let reopened = loop {
                 if hall.line.is_closed() {
                     return;
                 }
                 std::thread::sleep(RETRY);
-                match open(&keep.path, keep.batches) {
+                match open(&keep.path, keep.batches, &keep.elsewhere) {
                     Ok(intake) => break intake,
                     Err(error) => error!("the log cannot be opened: {error}"),
                 }
             };
+            intake = reopened.with_fragments(fragments);
         };
         signals.bell.ring();
         drop(inbound);

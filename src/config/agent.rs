@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{self, Section};
-use super::secret::{Password, Secret};
+use super::secret::{PASSWORD_REFUSED, Password, Secret};
 pub use super::value::Carrier;
 use super::value::{
     self, choice, duration, endpoints, flag, host, integer, name, path, plain, size,
@@ -193,6 +193,8 @@ pub struct Uplink {
     pub window_bytes: u64,
     /// Packets sent and not yet acknowledged.
     pub window_packets: u16,
+    /// The largest packet that is sent; a larger batch goes in fragments.
+    pub packet_bytes_max: u64,
     /// How often an idle link shows that it is alive.
     pub keep_alive: Duration,
     /// After how much silence a link counts as dead.
@@ -457,6 +459,11 @@ fn uplink(mut section: Section<'_>) -> Uplink {
         key: section.required("key", path),
         window_bytes: section.optional("window_bytes", size(64 * KIB..=64 * MIB), MIB),
         window_packets: section.optional("window_packets", integer(1..=65_535), 256) as u16,
+        packet_bytes_max: section.optional(
+            "packet_bytes_max",
+            size(KIB..=256 * MIB - 1),
+            128 * KIB,
+        ),
         keep_alive: section.optional("keep_alive", duration(s(1)..=s(60)), s(5)),
         idle_timeout: section.optional("idle_timeout", duration(s(3)..=s(300)), s(15)),
         congestion: section.optional("congestion", choice(kinds), Congestion::Cubic),
@@ -508,9 +515,6 @@ const LIVE_KEYS: [&str; 12] = [
 ];
 
 const FILES_KEYS: [&str; 3] = ["path", "index", "follow"];
-
-const PASSWORD_REFUSED: &str = "is refused: this file is shown, copied and backed up. Name a private \
-     file with `password_file` or an environment variable with `password_env`";
 
 #[cfg(test)]
 mod tests {
@@ -714,6 +718,7 @@ certificate = ""
             "level",
         ];
         let link = ["allow_plaintext", "probe_every", "silence_max", "send_window", "early_data"];
+        let rest = [&rest[..], &["packet_bytes_max"]].concat();
         let budget =
             ["segmentation_offload", "bytes_per_second", "bytes_per_hour", "bytes_per_day"];
         let all =

@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{self, Section};
-use super::value::{choice, duration, file_stem, integer, listen, listen_or_off, name, path, size};
+use super::secret::{PASSWORD_REFUSED, Password, Secret};
+pub use super::value::Carrier;
+use super::value::{
+    self, choice, duration, file_stem, host, integer, listen, listen_or_off, name, path, plain,
+    size,
+};
 use super::{Log, Problem};
 
 /// All that the collector is told.
@@ -15,8 +20,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Whose agents may connect.
     pub tenant: String,
-    /// Where and how agents connect.
-    pub listen: Listen,
+    /// Where and how agents connect; `None` if they come through a broker alone.
+    pub listen: Option<Listen>,
+    /// The broker through which agents' batches come, if there is one.
+    pub broker: Option<Broker>,
     /// The durable record of all batches.
     pub journal: Journal,
     /// Where changes go.
@@ -49,6 +56,41 @@ pub struct Listen {
     /// Whose certificates no longer count, if there is such a list.
     pub denied: Option<PathBuf>,
     /// After how much silence a connection counts as dead.
+    pub idle_timeout: Duration,
+}
+
+/// The broker through which agents' batches come.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Broker {
+    /// How it is reached; in the clear only on this machine.
+    pub carrier: Carrier,
+    /// Its name or address.
+    pub host: String,
+    /// Its UDP or TCP port.
+    pub port: u16,
+    /// The name that its certificate must carry.
+    pub server_name: String,
+    /// Who must have signed its certificate (PEM).
+    pub ca: PathBuf,
+    /// The collector's certificate as a client, and its key (PEM), for brokers that want one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The account, for brokers that want one.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Password,
+    /// What the collector calls itself; no other client may have the same.
+    pub client_id: String,
+    /// The group of collectors that shares the agents; `None` for one that takes all of them.
+    pub share: Option<String>,
+    /// The largest packet that the broker may send.
+    pub packet_bytes_max: u64,
+    /// The largest batch that is taken in, decompressed.
+    pub batch_bytes_max: u64,
+    /// What all batches together may have waiting in memory.
+    pub memory_bytes_max: u64,
+    /// The longest silence of ours.
+    pub keep_alive: Duration,
+    /// After how much silence a QUIC connection counts as dead.
     pub idle_timeout: Duration,
 }
 
@@ -149,17 +191,20 @@ impl Config {
     ///
     /// # Errors
     /// Every mistake in it.
-    pub fn parse(text: &str, _env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<Problem>> {
-        reader::read(text, config)
+    pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<Problem>> {
+        reader::read(text, |root| config(root, env))
     }
 }
 
-fn config(mut root: Section<'_>) -> Config {
+fn config(mut root: Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Config {
     let data_dir = root.optional("data_dir", path, PathBuf::from("/var/lib/rivulet-collector"));
     let mut log = root.section("log");
     let config = Config {
         tenant: root.optional("tenant", name, "default".to_owned()),
-        listen: listener(root.section("listen")),
+        // Without either, what the listener needs is missing.
+        listen: (root.has("listen") || !root.has("broker"))
+            .then(|| listener(root.section("listen"))),
+        broker: root.has("broker").then(|| broker(root.section("broker"), env)),
         journal: journal(root.section("journal"), data_dir.join("journal.db")),
         sinks: sinks(root.sections("sink")),
         log: Log::read(&mut log),
@@ -204,6 +249,79 @@ fn listener(mut section: Section<'_>) -> Listen {
     }
     section.finish();
     listen
+}
+
+fn broker(mut section: Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Broker {
+    let line = section.line_of("endpoint");
+    let (carrier, remote, port) = section.required("endpoint", value::endpoint);
+    if carrier == Carrier::Plain && !value::is_loopback(&remote) {
+        let text = "`broker.endpoint` leaves this machine in the clear; use quic:// or mqtts://";
+        section.complain(line, text.to_owned());
+    }
+    let username = section.maybe("username", plain);
+    let password = password(&mut section, env);
+    let broker = Broker {
+        carrier,
+        server_name: section.optional("server_name", host, remote.clone()),
+        host: remote,
+        port,
+        ca: section.required("ca", path),
+        identity: identity(&mut section, username.is_none()),
+        username,
+        password,
+        client_id: section.optional("client_id", name, "rivulet-collector".to_owned()),
+        share: section.maybe("share", name),
+        packet_bytes_max: section.optional(
+            "packet_bytes_max",
+            size(64 * KIB..=256 * MIB - 1),
+            16 * MIB,
+        ),
+        batch_bytes_max: section.optional(
+            "batch_bytes_max",
+            size(8 * MIB..=1024 * MIB + 64 * MIB),
+            256 * MIB,
+        ),
+        memory_bytes_max: section.optional(
+            "memory_bytes_max",
+            size(2 * MIB..=64 * 1024 * MIB),
+            256 * MIB,
+        ),
+        keep_alive: section.optional("keep_alive", duration(s(1)..=s(600)), s(20)),
+        idle_timeout: section.optional("idle_timeout", duration(s(3)..=s(300)), s(15)),
+    };
+    section.finish();
+    broker
+}
+
+/// A client's certificate and its key: both or, if there is another way to log in, none.
+fn identity(section: &mut Section<'_>, needed: bool) -> Option<(PathBuf, PathBuf)> {
+    if needed || section.has("certificate") || section.has("key") {
+        Some((section.required("certificate", path), section.required("key", path)))
+    } else {
+        None
+    }
+}
+
+fn password(section: &mut Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Password {
+    section.refuse("password", PASSWORD_REFUSED);
+    if let Some(file) = section.maybe("password_file", path) {
+        section.refuse("password_env", "and `broker.password_file` exclude each other");
+        return Password::File(file);
+    }
+    let line = section.line_of("password_env");
+    let Some(variable) = section.maybe("password_env", plain) else {
+        return Password::None;
+    };
+    match env(&variable) {
+        Some(secret) => Password::Given(Secret::new(secret)),
+        None => {
+            let text = format!(
+                "`broker.password_env` names the environment variable {variable}, which is not set"
+            );
+            section.complain(line, text);
+            Password::None
+        }
+    }
 }
 
 fn journal(mut section: Section<'_>, default_path: PathBuf) -> Journal {
@@ -349,7 +467,8 @@ directory = "/tmp"
         let text = format!("{LEAST}packet_bytes_max = \"64MiB\"\nmemory_bytes_max = \"100MiB\"\n");
         let wanted = "`listen.memory_bytes_max` must be at least twice `packet_bytes_max`";
         assert_eq!(problems(&text), [format!("line 6: {wanted}")]);
-        let large = parse(&format!("{LEAST}packet_bytes_max = \"200MiB\"\n")).unwrap().listen;
+        let large =
+            parse(&format!("{LEAST}packet_bytes_max = \"200MiB\"\n")).unwrap().listen.unwrap();
         assert_eq!(large.memory_bytes_max, 400 * MIB);
     }
 
@@ -372,6 +491,69 @@ directory = "/tmp"
             problems(&format!("{LEAST}[sink]\nname = \"a\"\n")),
             ["line 5: `sink` must be written `[[sink]]`"]
         );
+    }
+
+    const AT_BROKER: &str = include_str!("../../configs/collector-at-broker.toml");
+
+    #[test]
+    fn a_broker_takes_the_listeners_place_or_stands_beside_it() {
+        let broker = "[broker]\nendpoint = \"mqtts://b.net\"\nca = \"ca.pem\"\n\
+                      certificate = \"c.pem\"\nkey = \"k.pem\"\n";
+        let alone = parse(broker).unwrap();
+        assert_eq!(alone.listen, None);
+        let at = alone.broker.unwrap();
+        assert_eq!(
+            (at.carrier, at.host.as_str(), at.port, at.share),
+            (Carrier::Tls, "b.net", 8883, None)
+        );
+        let both = parse(&format!("{LEAST}{broker}")).unwrap();
+        assert!(both.listen.is_some() && both.broker.is_some());
+    }
+
+    #[test]
+    fn nothing_leaves_the_machine_in_the_clear() {
+        let at = |host: &str| {
+            format!("[broker]\nendpoint = \"mqtt://{host}\"\nca = \"c\"\nusername = \"u\"\n")
+        };
+        assert_eq!(parse(&at("127.0.0.1")).unwrap().broker.unwrap().carrier, Carrier::Plain);
+        assert_eq!(
+            problems(&at("b.net")),
+            ["line 2: `broker.endpoint` leaves this machine in the clear; use quic:// or mqtts://"]
+        );
+    }
+
+    #[test]
+    fn at_a_broker_one_logs_in_by_certificate_or_password() {
+        let with =
+            |rest: &str| format!("[broker]\nendpoint = \"quic://b\"\nca = \"ca.pem\"\n{rest}");
+        assert_eq!(
+            problems(&with("share = \"a/b\"\n")),
+            [
+                "line 1: `broker.certificate` is missing",
+                "line 1: `broker.key` is missing",
+                r#"line 4: `broker.share` is "a/b", must be 1 to 64 letters, digits, `-`, `_` or `.`, with a letter or digit first"#,
+            ]
+        );
+        let account = with("username = \"centre\"\npassword_file = \"p\"\n");
+        assert_eq!(parse(&account).unwrap().broker.unwrap().identity, None);
+        assert_eq!(problems(&with("username = \"u\"\npassword = \"hunter2\"\n")).len(), 1);
+        assert_eq!(
+            problems(&with("username = \"u\"\nkey = \"k\"\n")),
+            ["line 1: `broker.certificate` is missing"]
+        );
+    }
+
+    #[test]
+    fn the_sample_at_a_broker_shows_the_defaults_and_names_every_key() {
+        let bare = parse(AT_BROKER).unwrap();
+        assert_eq!(bare, parse(&super::super::uncommented(AT_BROKER)).unwrap());
+        let keys = ["endpoint", "server_name", "ca", "certificate", "key", "username", "client_id"];
+        let more = ["password_file", "password_env", "share", "packet_bytes_max", "keep_alive"];
+        for key in
+            [&keys[..], &more, &["idle_timeout", "batch_bytes_max", "memory_bytes_max"]].concat()
+        {
+            assert!(AT_BROKER.contains(&format!("{key} = ")), "{key}");
+        }
     }
 
     #[test]

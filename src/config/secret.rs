@@ -106,6 +106,10 @@ fn read(path: &Path) -> io::Result<Secret> {
     Ok(Secret::new(line))
 }
 
+/// What to say of a password that stands in a configuration.
+pub(super) const PASSWORD_REFUSED: &str = "is refused: this file is shown, copied and backed up. Name a private \
+     file with `password_file` or an environment variable with `password_env`";
+
 /// The longest password file, in bytes: far more than any server accepts.
 pub const FILE_BYTES_MAX: u64 = 4096;
 

@@ -169,7 +169,8 @@ pub(super) fn endpoints(value: &DeValue<'_>) -> Result<Vec<(Carrier, String, u16
     Ok(found)
 }
 
-fn endpoint(value: &DeValue<'_>) -> Result<(Carrier, String, u16), String> {
+/// One of [`endpoints`].
+pub(super) fn endpoint(value: &DeValue<'_>) -> Result<(Carrier, String, u16), String> {
     let wrong = || {
         format!(
             r#"is {}, must be such as "quic://collector.example.net:14567" or "mqtts://collector.example.net:8883""#,

@@ -119,6 +119,11 @@ impl Uplink {
         self.in_flight.back().map_or(self.acknowledged, |last| last.sequence)
     }
 
+    /// Whether this batch is the last one under way: nothing has rewound since it was handed over.
+    pub fn is_sending(&self, sequence: Sequence) -> bool {
+        self.in_flight.back().is_some_and(|last| last.sequence == sequence)
+    }
+
     /// Whether the window has room for one more batch.
     pub fn has_room(&self) -> bool {
         self.in_flight.is_empty()

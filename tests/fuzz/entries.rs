@@ -44,6 +44,7 @@ pub const ENTRIES: &[Entry] = &[
     entry("desk", desk, 512, 128 * KIB),
     entry("event", binlog::decoder::check_decode, 1024, 1024 * KIB),
     entry("file", decode::check::check_file, 4096, 12 * MIB),
+    entry("fragment", batch::check::check_fragment, 64, 4 * KIB),
     entry("frames", binlog::check::check_frames, 16, 4 * KIB),
     entry("gtids", binlog::check::check_gtids, 128, 4 * KIB),
     entry("gtid_text", position::check_text, 256, 4 * KIB),

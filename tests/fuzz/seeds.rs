@@ -271,7 +271,11 @@ fn batches(seeds: &mut Vec<Seed>) {
             previous_crc: 77,
             follows: Some(Follows { epoch: 2, since: Position::default(), ..Follows::default() }),
         };
-        push(seeds, "message", &[&batch::frame(&identity, &sealed.meta, &sealed.body)]);
+        let message = batch::frame(&identity, &sealed.meta, &sealed.body);
+        push(seeds, "message", &[&message]);
+        let mut fragments = batch::Fragments::of(&identity, message.clone(), 128).expect("room");
+        let first = fragments.next().expect("a message is not empty");
+        push(seeds, "fragment", &[&[first.len() as u8], &first, &message]);
     }
     push(seeds, "schema", &[&batch::encode_schema(&table)]);
     let position = Some(Position::default());

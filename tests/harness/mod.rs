@@ -13,9 +13,11 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod agree;
+pub mod broker;
 #[cfg(feature = "collector")]
 pub mod fleet;
 pub mod json;
+pub mod meeting;
 pub mod mixed;
 pub mod pipeline;
 pub mod process;

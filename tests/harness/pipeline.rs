@@ -10,6 +10,8 @@ use super::server::{Server, free_port};
 
 /// The agent's name.
 pub const AGENT: &str = "edge-1";
+/// The collector's name at a broker.
+pub const CENTRE: &str = "centre-1";
 
 /// Both ends with their keys and configurations. Dropping it ends both and removes everything.
 pub struct Pipeline {
@@ -72,6 +74,37 @@ impl Pipeline {
         pipeline
     }
 
+    /// Both ends with their keys, and no configuration yet: see [`Self::meet_at_broker`].
+    pub fn with_keys() -> Self {
+        let pipeline = Self::empty();
+        pipeline.issue(&["agent", CENTRE]);
+        pipeline
+    }
+
+    /// Configures both ends to meet at a broker: the agent's endpoint, the collector's, and what else stands
+    /// in the collector's section.
+    pub fn meet_at_broker(&self, server: &Server, agent: &str, collector: &str, more: &str) {
+        let source = self.live_source(server, server.port) + &in_the_clear(server);
+        let nowhere = "127.0.0.1:1";
+        // A broker that forgets silently is noticed sooner than by default.
+        let endpoint = format!("silence_max = \"5s\"\nendpoint = \"{agent}\"");
+        let agent = self
+            .agent_config(&source, nowhere, "256MiB")
+            .replace(&format!("endpoint = \"quic://{nowhere}\""), &endpoint);
+        let pki = self.path("pki");
+        let section = format!(
+            "[broker]\nendpoint = \"{collector}\"\nserver_name = \"localhost\"\nca = {ca:?}\n\
+             certificate = {certificate:?}\nkey = {key:?}\n{more}",
+            ca = pki.join("ca.pem"),
+            certificate = pki.join(format!("agents/{CENTRE}.pem")),
+            key = pki.join(format!("agents/{CENTRE}.key")),
+        );
+        let direct = self.collector_config(nowhere);
+        let (head, rest) = direct.split_once("[listen]").expect("a listener");
+        let (_, sinks) = rest.split_once("[[sink]]").expect("a sink");
+        self.write_configs(&agent, &format!("{head}{section}[[sink]]{sinks}"));
+    }
+
     fn empty() -> Self {
         let folder = tempfile::Builder::new().prefix("rivulet-exam-").tempdir();
         let pipeline = Self {
@@ -106,16 +139,20 @@ impl Pipeline {
     }
 
     fn make_keys(&self) {
-        let pki = self.path("pki");
-        let pki = pki.to_str().expect("a UTF-8 path");
         let wanted: [&[&str]; 3] =
             [&["init"], &["collector", "localhost", "127.0.0.1"], &["agent", AGENT]];
         for words in wanted {
-            let all = [&["pki"], words, &["--dir", pki]].concat();
-            let output = run(COLLECTOR, &all);
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{all:?}: {}: {said}", output.status);
+            self.issue(words);
         }
+    }
+
+    fn issue(&self, words: &[&str]) {
+        let pki = self.path("pki");
+        let pki = pki.to_str().expect("a UTF-8 path");
+        let all = [&["pki"], words, &["--dir", pki]].concat();
+        let output = run(COLLECTOR, &all);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{all:?}: {}: {said}", output.status);
     }
 
     fn live_source(&self, server: &Server, port: u16) -> String {

@@ -67,6 +67,18 @@ impl Workload {
         self.session.run(&all).unwrap_or_else(|error| panic!("{all}: {error}"));
     }
 
+    /// A row of so many random bytes, which no batch can be smaller than.
+    pub fn photo(&mut self, bytes: usize) {
+        let id = self.id();
+        let bits: String = (0..bytes).map(|_| format!("{:02x}", self.random.u8(..))).collect();
+        let table = "create table if not exists shop.photos (id bigint unsigned primary key, bits longblob)";
+        for statement in [table, &format!("insert into shop.photos values ({id}, 0x{bits})")] {
+            self.session.run(statement).unwrap_or_else(|error| panic!("a photo: {error}"));
+        }
+        self.changes += 1;
+        self.transactions += 1;
+    }
+
     /// A row that tells a reader of the stream that all before it has arrived.
     pub fn mark(&mut self) -> String {
         let id = self.id();

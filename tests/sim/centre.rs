@@ -10,6 +10,7 @@ use fastrand::Rng;
 use rivulet::batch::{Ack, Batch, BatchError, Demand, Limits, Message, RowChange, decode_schema};
 use rivulet::binlog::rows::{Cell, Operation};
 use rivulet::binlog::table::Table;
+use rivulet::collector::assembly::Assembly;
 use rivulet::collector::desk::{Desk, Wish};
 use rivulet::collector::intake::{Inbound, Intake};
 use rivulet::collector::log::{Log, LogError, Logged, Reader, Settings};
@@ -86,6 +87,8 @@ pub(crate) struct Centre {
     starts: u32,
     pub(crate) disk: Disk,
     intake: Option<Intake>,
+    /// Of the intake whose log could not be written.
+    fragments: Option<Assembly>,
     pub(crate) broker: Option<Broker>,
     pub(crate) seats: BTreeMap<usize, Seat>,
     jobs: VecDeque<Job>,
@@ -117,6 +120,7 @@ impl Centre {
             folder,
             starts: 0,
             intake: None,
+            fragments: None,
             broker,
             seats: BTreeMap::new(),
             jobs: VecDeque::new(),
@@ -139,12 +143,15 @@ impl Centre {
     /// Opens the log, at a start or after its disk failed, which sinks that read it do not notice.
     fn open(&mut self) -> Result<(), LogError> {
         let log = Log::open(&self.path(), Settings::default())?;
-        let intake = Intake::open(log, Limits::default())?;
+        let mut intake = Intake::open(log, Limits::default())?;
         self.acks = intake.acks().into_iter().collect();
         for (agent, told) in &self.told {
             let here = intake.ack(agent);
             let here = (here.epoch, here.sequence);
             assert!(here >= *told, "{agent}: {told:?} was acknowledged, {here:?} is there");
+        }
+        if let Some(fragments) = self.fragments.take() {
+            intake = intake.with_fragments(fragments);
         }
         self.intake = Some(intake);
         if self.reader.is_none() {
@@ -165,7 +172,7 @@ impl Centre {
         std::fs::create_dir_all(self.path().parent().unwrap()).unwrap();
         copy.restore(&self.path());
         self.jobs.clear();
-        (self.intake, self.reader) = (None, None);
+        (self.intake, self.fragments, self.reader) = (None, None, None);
         self.open().unwrap();
         let old = old.parent().unwrap();
         std::fs::remove_dir_all(old).unwrap();
@@ -269,7 +276,7 @@ impl Centre {
         let intake = self.intake.as_mut().expect("the log is open");
         let Ok(taken) = intake.take(&inbound, now) else {
             // As the collector does: what is on the disk is looked at anew, and then the same again.
-            self.intake = None;
+            self.fragments = self.intake.take().map(Intake::into_fragments);
             return Vec::new();
         };
         let mut touched = Vec::new();

@@ -612,6 +612,8 @@ fn pump_settings(name: &str, rng: &mut Rng) -> pump::Settings {
             packet_bytes_max: 64 * 1024,
             patience: Duration::from_secs(60),
         },
+        // Often too small for a batch, which then leaves in fragments.
+        packet_bytes_max: if rng.bool() { rng.u32(200..2_000) } else { 64 * 1024 },
         uplink: uplink::Settings {
             window_bytes: rng.usize(500..20_000),
             window_batches: rng.usize(1..12),

@@ -119,6 +119,12 @@ impl Findings {
         result.map_err(|error| self.0.push(error.to_string())).ok()
     }
 
+    /// The certificates that `ca` holds are readable.
+    #[allow(dead_code, reason = "the collector's alone")]
+    pub(crate) fn authority(&mut self, ca: &Path) {
+        self.note(authorities(ca));
+    }
+
     /// Certificates signed by `ca`, a certificate and its key: readable, and fitting each other.
     pub(crate) fn identity(&mut self, ca: &Path, certificate: &Path, key: &Path) {
         let roots = self.note(authorities(ca));
