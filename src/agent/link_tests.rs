@@ -345,7 +345,7 @@ fn pump_settings() -> Settings {
             packet_bytes_max: 65_536,
             patience: Duration::from_secs(30),
         },
-        packet_bytes_max: 65_536,
+        packet_bytes_max: 1 << 20,
         uplink: uplink::Settings {
             window_bytes: 1 << 20,
             window_batches: 256,

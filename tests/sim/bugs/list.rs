@@ -65,8 +65,8 @@ pub(crate) const BUGS: [Bug; 10] = [
     Bug {
         what: "batches are acknowledged although the log did not take them",
         file: "src/collector/intake.rs",
-        from: "self.write(inbound, &draft)?;",
-        to: "let _ = self.write(inbound, &draft);",
+        from: "self.write(&draft)?;",
+        to: "let _ = self.write(&draft);",
     },
     Bug {
         what: "the log is not synced before batches are acknowledged",
