@@ -11,6 +11,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [certificate, key, tls_port, quic_port, packet_bytes_max] = &words[..] else {
         return Err("broker-mqtt5 CERTIFICATE KEY TLS_PORT QUIC_PORT PACKET_BYTES_MAX".into());
     };
+    // Both brokers' libraries bring one of their own; one has to be chosen.
+    let _ = rmqtt::net::tls_provider::default_provider().install_default();
     let at = |port: &str| format!("127.0.0.1:{port}").parse();
     let quic = QuicConfig::new(certificate.into(), key.into())
         .with_bind_address(at(quic_port)?)
