@@ -68,8 +68,13 @@ impl Pipeline {
             server.socket(),
             pipeline.password(server)
         );
-        let agent = pipeline.agent_config(&source, &format!("{address}:14567"), "512MiB") + more;
-        let collector = pipeline.collector_config(&format!("{address}:14567"));
+        let address = format!("{address}:14567");
+        let both = format!("endpoint = [\"quic://{address}\", \"mqtts://{address}\"]");
+        let agent = pipeline
+            .agent_config(&source, &address, "512MiB")
+            .replace(&format!("endpoint = \"quic://{address}\""), &both);
+        let agent = agent + more;
+        let collector = pipeline.collector_config(&address);
         pipeline.write_configs(&agent, &collector);
         pipeline
     }
