@@ -5,9 +5,9 @@
 //!             edge device: `rivulet`                                 centre: `rivulet-collector`
 //!  ┌────────┐  ┌───────┐  ┌────────┐  ┌────────┐  MQTT 5 over QUIC ┌───────────┐  ┌─────┐  ┌────────────┐
 //!  │ source ├─►│ batch ├─►│ buffer ├─►│ uplink ├──────────────────►│ collector ├─►│ log ├─►│ sinks      │
-//!  └────────┘  └───────┘  └───▲────┘  └───┬────┘                   └─────┬─────┘  └─────┘  │ stdout,    │
-//!   binlog:     columns,      │ SQLite    │                              │                 │ file       │
-//!   live, files zstd          └── ack ────┘◄─────────────────────────────┘                 └────────────┘
+//!  └────────┘  └───────┘  └───▲────┘  └───┬────┘ (or TLS over TCP) └─────┬─────┘  └─────┘  │ stdout,    │
+//!   binlog:     columns,      │ SQLite    │      straight to it, or      │                 │ file       │
+//!   live, files zstd          └── ack ────┘◄──── through a broker ───────┘                 └────────────┘
 //! ```
 //!
 //! **The edge moves bytes; the centre gives them meaning.** The agent splits row images into column
