@@ -61,8 +61,9 @@ pub(crate) struct World {
 const STORY_MAX: usize = 120;
 /// Far more than any seed needs once nothing fails any more.
 const STEPS_TO_DRAIN: u32 = 20_000;
-/// The same in the world's time: a dead link is noticed, what a broker dropped is sent again.
-const TIME_TO_DRAIN: Duration = Duration::from_secs(600);
+/// The same in the world's time: a dead link is noticed, what a broker dropped is sent again; with one batch under way at a
+/// time and 900 ms to each answer it takes long.
+const TIME_TO_DRAIN: Duration = Duration::from_secs(1200);
 /// Batches that have arrived are taken in before so much time passes.
 const INTAKE_MAX: Duration = Duration::from_secs(1);
 
