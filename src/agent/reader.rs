@@ -749,7 +749,7 @@ pub(super) fn persist<T>(
 ) -> Result<T, ReadError> {
     let mut told = false;
     loop {
-        let (written, empty) = {
+        let written = {
             let mut inner = ties.shared.lock();
             if inner.rereads != rereads {
                 return Err(ReadError::Reread);
@@ -764,7 +764,14 @@ pub(super) fn persist<T>(
             if start.elapsed() > SLOW {
                 ties.counters.disk_was_slow(Instant::now());
             }
-            (written, inner.buffer.usage().is_ok_and(|usage| usage.batches == 0))
+            match written {
+                Err(BufferError::Disk { cause: DiskCause::Quota, .. })
+                    if inner.buffer.usage().is_ok_and(|usage| usage.batches == 0) =>
+                {
+                    return Err(ReadError::TooLarge);
+                }
+                written => written,
+            }
         };
         match written {
             Ok(value) => {
@@ -772,9 +779,6 @@ pub(super) fn persist<T>(
                     info!("buffer: written again: reading goes on");
                 }
                 return Ok(value);
-            }
-            Err(BufferError::Disk { cause: DiskCause::Quota, .. }) if empty => {
-                return Err(ReadError::TooLarge);
             }
             Err(error @ BufferError::Disk { .. }) => {
                 if !told {

@@ -12,13 +12,11 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use crate::position::{Checkpoint, Position};
-use crate::source::{self, Origin, Source, SourceError, Step};
+use crate::source::{self, FIRST_EVENT, Origin, Source, SourceError, Step};
 
 use super::pump::Lost;
 use super::reader::{ReadError, Ties, persist};
 
-/// Offset of a file's first event.
-const FIRST_EVENT: u64 = 4;
 /// The longest wait for the source, before we look whether to stop.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 

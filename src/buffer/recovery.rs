@@ -229,8 +229,7 @@ fn is_earlier(one: &[u8], other: &[u8]) -> Result<bool, Fault> {
     let (one, other) = (state::decode_checkpoint(one)?, state::decode_checkpoint(other)?);
     Ok(one.zip(other).is_some_and(|(one, other)| {
         // A history that began anew has its first files again, made later.
-        one.file_created_s <= other.file_created_s
-            && one.position.order(&other.position).is_some_and(Ordering::is_lt)
+        one.file_created_s <= other.file_created_s && is_before(&one, &other)
     }))
 }
 
@@ -292,7 +291,7 @@ fn told(why: &str, damaged: &Path) -> String {
 
 /// False if the two cannot be compared.
 fn is_before(one: &Checkpoint, other: &Checkpoint) -> bool {
-    one.position.order(&other.position).is_some_and(std::cmp::Ordering::is_lt)
+    one.position.order(&other.position).is_some_and(Ordering::is_lt)
 }
 
 /// Makes what is staged the first of a new epoch.

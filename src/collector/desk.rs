@@ -179,7 +179,6 @@ impl Desk {
 
     fn connect(&mut self, request: ConnectRequest, now: Instant) -> Result<(), SessionError> {
         let status = self.own(Channel::Status);
-        let shown = |text: &str| text.chars().take(SHOWN_CHARS_MAX).collect::<String>();
         let refusal = match &request.will {
             _ if request.client_id != self.agent => {
                 let what = format!("the client identifier {:?}", shown(&request.client_id));
@@ -227,8 +226,7 @@ impl Desk {
             Some(Channel::Reply) => self.server.acknowledge(token),
             Some(Channel::Ack | Channel::Command | Channel::Probe) | None => {
                 self.server.reject(token, Reason::NOT_AUTHORIZED);
-                let shown: String = topic.chars().take(SHOWN_CHARS_MAX).collect();
-                self.refused(format!("a message for {shown:?}"));
+                self.refused(format!("a message for {:?}", shown(topic)));
             }
         }
     }
@@ -248,8 +246,7 @@ impl Desk {
             if is_own(filter) { Ok(filter.qos) } else { Err(Reason::NOT_AUTHORIZED) }
         };
         if let Some(foreign) = filters.iter().find(|filter| !is_own(filter)) {
-            let shown: String = foreign.path.chars().take(SHOWN_CHARS_MAX).collect();
-            self.refused(format!("a subscription to {shown:?}"));
+            self.refused(format!("a subscription to {:?}", shown(&foreign.path)));
         }
         let results: Vec<_> = filters.iter().map(allowed).collect();
         self.server.grant(token, &results);
@@ -270,3 +267,7 @@ impl Desk {
 const STATUS_BYTES_MAX: usize = 16 << 10;
 /// What of a stranger's words is shown in the log.
 const SHOWN_CHARS_MAX: usize = 100;
+
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS_MAX).collect()
+}

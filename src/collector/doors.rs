@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use smol::future;
 
 use crate::config::collector as config;
 use crate::transport::{
-    IdentityFiles, Listener, QuicSettings, RECEIVE_BUFFER_BYTES, ServerTls, TlsListener,
+    IdentityFiles, Listener, QuicSettings, RECEIVE_BUFFER_BYTES, ServerTls, Stamps, TlsListener,
     is_agent_name,
 };
 
@@ -158,16 +158,13 @@ async fn accept_tls(listener: &TlsListener, hall: &Hall) {
 /// Files that somebody may replace.
 struct Files {
     paths: Vec<PathBuf>,
-    known: Vec<Stamp>,
+    known: Stamps,
 }
-
-/// What changes with a file: device, inode, size, and both times; none if it is not there.
-type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
 
 impl Files {
     fn new(paths: &[&PathBuf]) -> Self {
         let paths: Vec<PathBuf> = paths.iter().copied().cloned().collect();
-        let known = stamps(&paths);
+        let known = Stamps::of(&paths);
         Self { paths, known }
     }
 
@@ -176,7 +173,7 @@ impl Files {
         let mut last = self.known.clone();
         loop {
             smol::Timer::after(LOOK_EVERY).await;
-            let now = stamps(&self.paths);
+            let now = Stamps::of(&self.paths);
             if now != self.known && now == last {
                 self.known = now;
                 return;
@@ -184,16 +181,6 @@ impl Files {
             last = now;
         }
     }
-}
-
-fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
-    let stamp = |path: &PathBuf| {
-        let file = fs::metadata(path).ok()?;
-        let (modified, changed) =
-            ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
-        Some((file.dev(), file.ino(), file.size(), modified, changed))
-    };
-    paths.iter().map(stamp).collect()
 }
 
 /// The key by which agents notice at once that the collector was restarted; made at the first start.

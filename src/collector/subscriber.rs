@@ -368,8 +368,7 @@ impl Subscriber {
         while self.client.room() > 0
             && let Some((agent, ack)) = self.waiting.pop_first()
         {
-            let (tenant, channel) = (&self.settings.tenant, Channel::Ack);
-            let topic = Topic { tenant, agent: &agent, channel }.to_string();
+            let topic = self.topic(&agent, Channel::Ack);
             // A demand is about the present connection; later ones begin from what is acknowledged.
             let retain = limits.retain && ack.demand.is_none();
             self.client.publish(&topic, ack.encode(), qos, retain, 0, now)?;
@@ -377,29 +376,31 @@ impl Subscriber {
         Ok(())
     }
 
-    fn filter(&self, group: Option<&str>, agent: &str, channel: &str) -> Filter {
+    fn filter(&self, group: Option<&str>, agent: &str, channel: Channel) -> Filter {
         let group = group.map_or(String::new(), |group| format!("{SHARE}{group}/"));
-        let path = format!("{group}rivulet/v1/{}/{agent}/{channel}", self.settings.tenant);
-        Filter { path, qos: QoS::AtLeastOnce }
+        Filter { path: group + &self.topic(agent, channel), qos: QoS::AtLeastOnce }
     }
 
     fn alone(&self) -> Vec<Filter> {
-        vec![self.filter(None, "+", "data"), self.filter(None, "+", "status")]
+        vec![self.filter(None, "+", Channel::Data), self.filter(None, "+", Channel::Status)]
     }
 
     fn shared(&self, group: &str) -> Vec<Filter> {
         let own = &self.settings.session.client_id;
         vec![
-            self.filter(Some(group), "+", "data"),
-            self.filter(Some(group), own, "probe"),
-            self.filter(None, "+", "status"),
-            self.filter(None, "+", "ack"),
+            self.filter(Some(group), "+", Channel::Data),
+            self.filter(Some(group), own, Channel::Probe),
+            self.filter(None, "+", Channel::Status),
+            self.filter(None, "+", Channel::Ack),
         ]
     }
 
+    fn topic(&self, agent: &str, channel: Channel) -> String {
+        Topic { tenant: &self.settings.tenant, agent, channel }.to_string()
+    }
+
     fn probe_topic(&self) -> String {
-        let Settings { tenant, session, .. } = &self.settings;
-        Topic { tenant, agent: &session.client_id, channel: Channel::Probe }.to_string()
+        self.topic(&self.settings.session.client_id, Channel::Probe)
     }
 }
 

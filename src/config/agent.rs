@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{self, Section};
-use super::secret::{PASSWORD_REFUSED, Password, Secret};
+use super::secret::{PASSWORD_REFUSED, Password};
 pub use super::value::Carrier;
 use super::value::{
     self, choice, duration, endpoints, flag, host, integer, name, path, plain, size,
@@ -337,7 +337,7 @@ fn live(section: &mut Section<'_>, agent: &str, env: &dyn Fn(&str) -> Option<Str
     Live {
         address,
         user: section.required("user", plain),
-        password: password(section, env),
+        password: section.password(env),
         server_id: section.optional("server_id", integer(1..=u32::MAX), replica_id(agent)),
         tls,
         ca,
@@ -379,27 +379,6 @@ fn tls(section: &mut Section<'_>, address: &Address) -> (Tls, Option<PathBuf>) {
         section.missing("ca", ": who signed the server's certificate?");
     }
     (tls, section.maybe("ca", path))
-}
-
-fn password(section: &mut Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Password {
-    if let Some(file) = section.maybe("password_file", path) {
-        section.refuse("password_env", "and `source.password_file` exclude each other");
-        return Password::File(file);
-    }
-    let line = section.line_of("password_env");
-    let Some(variable) = section.maybe("password_env", plain) else {
-        return Password::None;
-    };
-    match env(&variable) {
-        Some(secret) => Password::Given(Secret::new(secret)),
-        None => {
-            let text = format!(
-                "`source.password_env` names the environment variable {variable}, which is not set"
-            );
-            section.complain(line, text);
-            Password::None
-        }
-    }
 }
 
 fn batch(mut section: Section<'_>) -> Batch {
@@ -520,6 +499,7 @@ const FILES_KEYS: [&str; 3] = ["path", "index", "follow"];
 mod tests {
     use super::*;
     use crate::config::LogFormat;
+    use crate::config::secret::Secret;
 
     const SAMPLE: &str = include_str!("../../configs/agent.toml");
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{self, Section};
-use super::secret::{PASSWORD_REFUSED, Password, Secret};
+use super::secret::{PASSWORD_REFUSED, Password};
 pub use super::value::Carrier;
 use super::value::{
     self, choice, duration, file_stem, host, integer, listen, listen_or_off, name, path, plain,
@@ -218,8 +218,7 @@ fn config(mut root: Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Config
 fn listener(mut section: Section<'_>) -> Listen {
     let line = section.line_of("memory_bytes_max");
     let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    let sizes = size(64 * KIB..=256 * MIB - 1);
-    let packet_bytes_max = section.optional("packet_bytes_max", sizes, 64 * MIB);
+    let packet_bytes_max = packet_bytes_max(&mut section, 64 * MIB);
     let listen = Listen {
         quic: section.optional("quic", listen, any(14567)),
         tls: section.optional("tls", listen_or_off, Some(any(8883))),
@@ -228,16 +227,8 @@ fn listener(mut section: Section<'_>) -> Listen {
         key: section.required("key", path),
         connections_max: section.optional("connections_max", integer(1..=100_000), 1000),
         packet_bytes_max,
-        batch_bytes_max: section.optional(
-            "batch_bytes_max",
-            size(8 * MIB..=1024 * MIB + 64 * MIB),
-            256 * MIB,
-        ),
-        memory_bytes_max: section.optional(
-            "memory_bytes_max",
-            size(2 * MIB..=64 * 1024 * MIB),
-            (2 * packet_bytes_max).max(256 * MIB),
-        ),
+        batch_bytes_max: batch_bytes_max(&mut section),
+        memory_bytes_max: memory_bytes_max(&mut section, (2 * packet_bytes_max).max(256 * MIB)),
         denied: section.maybe("denied", path),
         idle_timeout: section.optional("idle_timeout", duration(s(3)..=s(300)), s(15)),
     };
@@ -259,7 +250,8 @@ fn broker(mut section: Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Bro
         section.complain(line, text.to_owned());
     }
     let username = section.maybe("username", plain);
-    let password = password(&mut section, env);
+    section.refuse("password", PASSWORD_REFUSED);
+    let password = section.password(env);
     let broker = Broker {
         carrier,
         server_name: section.optional("server_name", host, remote.clone()),
@@ -271,26 +263,26 @@ fn broker(mut section: Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Bro
         password,
         client_id: section.optional("client_id", name, "rivulet-collector".to_owned()),
         share: section.maybe("share", name),
-        packet_bytes_max: section.optional(
-            "packet_bytes_max",
-            size(64 * KIB..=256 * MIB - 1),
-            16 * MIB,
-        ),
-        batch_bytes_max: section.optional(
-            "batch_bytes_max",
-            size(8 * MIB..=1024 * MIB + 64 * MIB),
-            256 * MIB,
-        ),
-        memory_bytes_max: section.optional(
-            "memory_bytes_max",
-            size(2 * MIB..=64 * 1024 * MIB),
-            256 * MIB,
-        ),
+        packet_bytes_max: packet_bytes_max(&mut section, 16 * MIB),
+        batch_bytes_max: batch_bytes_max(&mut section),
+        memory_bytes_max: memory_bytes_max(&mut section, 256 * MIB),
         keep_alive: section.optional("keep_alive", duration(s(1)..=s(600)), s(20)),
         idle_timeout: section.optional("idle_timeout", duration(s(3)..=s(300)), s(15)),
     };
     section.finish();
     broker
+}
+
+fn packet_bytes_max(section: &mut Section<'_>, default: u64) -> u64 {
+    section.optional("packet_bytes_max", size(64 * KIB..=256 * MIB - 1), default)
+}
+
+fn batch_bytes_max(section: &mut Section<'_>) -> u64 {
+    section.optional("batch_bytes_max", size(8 * MIB..=1024 * MIB + 64 * MIB), 256 * MIB)
+}
+
+fn memory_bytes_max(section: &mut Section<'_>, default: u64) -> u64 {
+    section.optional("memory_bytes_max", size(2 * MIB..=64 * 1024 * MIB), default)
 }
 
 /// A client's certificate and its key: both or, if there is another way to log in, none.
@@ -299,28 +291,6 @@ fn identity(section: &mut Section<'_>, needed: bool) -> Option<(PathBuf, PathBuf
         Some((section.required("certificate", path), section.required("key", path)))
     } else {
         None
-    }
-}
-
-fn password(section: &mut Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Password {
-    section.refuse("password", PASSWORD_REFUSED);
-    if let Some(file) = section.maybe("password_file", path) {
-        section.refuse("password_env", "and `broker.password_file` exclude each other");
-        return Password::File(file);
-    }
-    let line = section.line_of("password_env");
-    let Some(variable) = section.maybe("password_env", plain) else {
-        return Password::None;
-    };
-    match env(&variable) {
-        Some(secret) => Password::Given(Secret::new(secret)),
-        None => {
-            let text = format!(
-                "`broker.password_env` names the environment variable {variable}, which is not set"
-            );
-            section.complain(line, text);
-            Password::None
-        }
     }
 }
 

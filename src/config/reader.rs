@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::secret::{Password, Secret};
 use super::{Problem, value};
 
 /// Reads a document through `build`; every key that `build` did not ask for is a problem too.
@@ -175,6 +176,28 @@ impl<'a> Section<'a> {
     pub(super) fn ignore(&mut self, keys: &[&'static str]) {
         for key in keys {
             self.take(key);
+        }
+    }
+
+    /// A password, from a private file or from the environment.
+    pub(super) fn password(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Password {
+        let by_file = self.full("password_file");
+        if let Some(file) = self.maybe("password_file", value::path) {
+            self.refuse("password_env", &format!("and `{by_file}` exclude each other"));
+            return Password::File(file);
+        }
+        let line = self.line_of("password_env");
+        let Some(variable) = self.maybe("password_env", value::plain) else {
+            return Password::None;
+        };
+        match env(&variable) {
+            Some(secret) => Password::Given(Secret::new(secret)),
+            None => {
+                let key = self.full("password_env");
+                let what = "names the environment variable";
+                self.complain(line, format!("`{key}` {what} {variable}, which is not set"));
+                Password::None
+            }
         }
     }
 

@@ -49,13 +49,14 @@ pub use crate::mysql::channel::Stopper;
 pub use error::SourceError;
 pub use files::FilesSettings;
 pub use live::{LiveSettings, ServerInfo};
+pub use track::FIRST_EVENT;
 
 use files::{Files, Fill};
 use live::{Heard, Live, Opened};
 use opening::open_files;
 use reading::{Failure, Reading};
 use schema::Schemas;
-use track::{FIRST_EVENT, Track};
+use track::Track;
 
 /// What to read, and how.
 #[derive(Clone)]

@@ -17,7 +17,7 @@ pub(super) struct Track {
 }
 
 /// Offset of a file's first event.
-pub(super) const FIRST_EVENT: u64 = 4;
+pub const FIRST_EVENT: u64 = 4;
 
 impl Track {
     /// Where this event starts; afterwards the next one is due behind it.

@@ -8,9 +8,9 @@
 //! TLS session tickets live in the configuration, in memory: they serve every dial with the same
 //! certificates, and end with the process.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use rustls::{
     server::{ServerSessionMemoryCache, WebPkiClientVerifier},
 };
 
-use super::TransportError;
+use super::{Stamps, TransportError};
 
 /// The files by which one end proves who it is, in PEM.
 #[derive(Clone, Copy, Debug)]
@@ -78,12 +78,8 @@ pub struct ClientFiles {
     ca: PathBuf,
     identity: Option<(PathBuf, PathBuf)>,
     tls: ClientTls,
-    seen: Vec<Option<Stamp>>,
+    seen: Stamps,
 }
-
-/// What tells a file from the one that it was: device, number, length, time of its last change (seconds
-/// and nanoseconds).
-type Stamp = (u64, u64, u64, i64, i64);
 
 impl ClientFiles {
     /// Reads the CAs' file and, if there is an identity, the chain's and the key's.
@@ -120,13 +116,9 @@ impl ClientFiles {
     }
 }
 
-fn stamps(ca: &Path, identity: Option<&(PathBuf, PathBuf)>) -> Vec<Option<Stamp>> {
-    let stamp = |path: &Path| {
-        let found = fs::metadata(path).ok()?;
-        Some((found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
-    };
+fn stamps(ca: &Path, identity: Option<&(PathBuf, PathBuf)>) -> Stamps {
     let (chain, key) = identity.map(|(chain, key)| (chain.as_path(), key.as_path())).unzip();
-    [Some(ca), chain, key].into_iter().flatten().map(stamp).collect()
+    Stamps::of([Some(ca), chain, key].into_iter().flatten())
 }
 
 /// Whom a server lets in, and who it is.

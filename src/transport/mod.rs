@@ -18,6 +18,7 @@ mod error;
 #[cfg(feature = "collector")]
 mod listener;
 mod quic;
+mod stamps;
 mod tcp;
 mod tls;
 #[cfg(feature = "collector")]
@@ -40,6 +41,7 @@ pub use error::{Fault, TransportError};
 #[cfg(feature = "collector")]
 pub use listener::{Incoming, Listener, RECEIVE_BUFFER_BYTES};
 pub use quic::{Congestion, QuicSettings};
+pub use stamps::Stamps;
 #[cfg(feature = "collector")]
 pub use tls_listener::{TlsIncoming, TlsListener};
 

@@ -107,18 +107,7 @@ impl Stage {
 
     /// Waits until all rows have arrived. That none came twice the watch sees to.
     fn settle(&mut self) {
-        let start = Instant::now();
-        while self.watch.rows() < self.load.next {
-            let late = start.elapsed() > PATIENCE;
-            assert!(
-                !late,
-                "{} of {} rows\n{}",
-                self.watch.rows(),
-                self.load.next,
-                self.pipeline.said()
-            );
-            sleep(Duration::from_millis(1));
-        }
+        self.until(self.load.next);
         println!("  {} rows, each once", self.load.next);
     }
 
@@ -126,7 +115,8 @@ impl Stage {
     fn until(&mut self, rows: u64) -> Duration {
         let start = Instant::now();
         while self.watch.rows() < rows {
-            assert!(start.elapsed() < PATIENCE, "{rows} rows\n{}", self.pipeline.said());
+            let late = start.elapsed() > PATIENCE;
+            assert!(!late, "{} of {rows} rows\n{}", self.watch.rows(), self.pipeline.said());
             sleep(Duration::from_millis(1));
         }
         start.elapsed()
