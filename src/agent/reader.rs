@@ -647,9 +647,11 @@ impl<'a> Reader<'a> {
     }
 
     fn commit(&mut self, now: Instant) -> Result<(), ReadError> {
-        let end = self.source.checkpoint().position.clone();
-        if self.is_known(&end) {
-            return self.stager.rollback(&mut self.staging);
+        if self.known.is_some() {
+            let end = self.source.checkpoint().position.clone();
+            if self.is_known(&end) {
+                return self.stager.rollback(&mut self.staging);
+            }
         }
         self.staging.read += 1;
         let checkpoint = self.source.checkpoint();

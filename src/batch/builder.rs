@@ -323,9 +323,8 @@ impl Builder {
         }
         open.row.last_offset = commit.end_offset;
         open.row.xid = commit.xid.map_or(0, |xid| xid.wrapping_add(1));
-        let last = Position { offset: commit.end_offset, ..open.begin.position.clone() };
         self.push_transaction(&open, events);
-        self.last = last;
+        self.last = Position { offset: commit.end_offset, ..open.begin.position };
     }
 
     fn push_transaction(&mut self, open: &Open, events: usize) {
@@ -447,7 +446,7 @@ impl Builder {
         known: impl FnMut(u64) -> bool,
     ) -> Result<Sealed, BatchError> {
         let body = self.body(mark, rows_before, known);
-        let sealed = seal_body(meta, &body, self.settings.level)?;
+        let sealed = seal_body(meta, body, self.settings.level)?;
         self.forget(mark);
         Ok(sealed)
     }
@@ -596,8 +595,12 @@ impl Builder {
 }
 
 /// Compresses a body and completes its meta.
-pub(super) fn seal_body(mut meta: Meta, body: &Body, level: i32) -> Result<Sealed, BatchError> {
-    let plain = postcard::to_allocvec(body).map_err(|_| BatchError::Refused("body"))?;
+pub(super) fn seal_body(mut meta: Meta, mut body: Body, level: i32) -> Result<Sealed, BatchError> {
+    let plain = Vec::with_capacity(body.len_about());
+    let plain = postcard::to_extend(&body, plain).map_err(|_| BatchError::Refused("body"))?;
+    // What is in `plain` now need not be in memory twice while it is compressed.
+    let schemas = std::mem::take(&mut body.schemas);
+    drop(body);
     meta.plain_len = u32::try_from(plain.len()).map_err(|_| BatchError::TooLarge("body"))?;
     meta.plain_crc = crc32c::crc32c(&plain);
     let packed = match level {
@@ -615,7 +618,7 @@ pub(super) fn seal_body(mut meta: Meta, body: &Body, level: i32) -> Result<Seale
     Ok(Sealed {
         rows: meta.rows,
         transactions: meta.transactions,
-        schemas: body.schemas.clone(),
+        schemas,
         meta: meta.encode(),
         body: bytes,
     })

@@ -96,19 +96,19 @@ fn bits(range: u64) -> u32 {
 
 fn pack(values: impl Iterator<Item = u64>, width: u32, out: &mut Vec<u8>) {
     out.push(width as u8);
-    let (mut pending, mut filled) = (0u128, 0u32);
+    let (mut pending, mut filled) = (0u64, 0u32);
     for value in values {
-        pending |= u128::from(value) << filled;
+        pending |= value << filled;
         filled += width;
-        while filled >= 8 {
-            out.push(pending as u8);
-            pending >>= 8;
-            filled -= 8;
+        if filled >= u64::BITS {
+            out.extend_from_slice(&pending.to_le_bytes());
+            filled -= u64::BITS;
+            // What did not fit: nothing, if the value ended where the word does.
+            pending = value.checked_shr(width - filled).unwrap_or(0);
         }
     }
-    if filled > 0 {
-        out.push(pending as u8);
-    }
+    let rest = filled.div_ceil(8) as usize;
+    out.extend_from_slice(pending.to_le_bytes().get(..rest).unwrap_or_default());
 }
 
 fn unpack(

@@ -86,33 +86,39 @@ impl Reading<'_> {
         room: &'a mut Room,
     ) -> Result<Step<'a>, Failure> {
         let kind = kind(bytes);
-        let (file, next) = (self.track.file.clone(), self.track.next);
-        let failed = |error, offset| failed(&file, offset, kind, error);
-        let (header, event) = self
-            .decoder
-            .decode_in(bytes, room)
-            .map_err(|error| failed(error, offset.unwrap_or(next)))?;
+        let (header, event) = match self.decoder.decode_in(bytes, room) {
+            Ok(decoded) => decoded,
+            Err(error) => return Err(self.failed(offset.unwrap_or(self.track.next), kind, error)),
+        };
         let live = offset.is_none();
         let offset = self.locate(&header, &event, offset);
         if let Some(step) = self.aside(&header, &event, offset, live)? {
             return Ok(step);
         }
         let statement = statement(&event);
-        let step =
-            self.assembler.step(&header, event, offset).map_err(|error| failed(error, offset))?;
-        self.act(step, statement)
+        match self.assembler.step(&header, event, offset) {
+            Ok(step) => self.act(step, statement),
+            Err(error) => Err(self.failed(offset, kind, error)),
+        }
     }
 
     /// Reads an event out of a compressed transaction. What ends the transaction must be the last one, for
     /// only then all has been verified.
     pub(super) fn read_inner<'a>(mut self, inner: &Inner<'a>) -> Result<Step<'a>, Failure> {
-        let file = self.track.file.clone();
-        let failed = |error| failed(&file, inner.offset, kind(inner.bytes), error);
-        let (header, event) = self.decoder.decode_inner(inner).map_err(failed)?;
+        let kind = kind(inner.bytes);
+        let (header, event) = match self.decoder.decode_inner(inner) {
+            Ok(decoded) => decoded,
+            Err(error) => return Err(self.failed(inner.offset, kind, error)),
+        };
         let statement = statement(&event);
-        let step = self.assembler.step(&header, event, inner.offset).map_err(failed)?;
-        inner.expect_last(step.safe_offset().is_some()).map_err(failed)?;
-        self.act(step, statement)
+        let step = match self.assembler.step(&header, event, inner.offset) {
+            Ok(step) => step,
+            Err(error) => return Err(self.failed(inner.offset, kind, error)),
+        };
+        match inner.expect_last(step.safe_offset().is_some()) {
+            Ok(()) => self.act(step, statement),
+            Err(error) => Err(self.failed(inner.offset, kind, error)),
+        }
     }
 
     /// Begins with a compressed transaction.
@@ -123,20 +129,29 @@ impl Reading<'_> {
         offset: Option<u64>,
     ) -> Result<Step<'a>, Failure> {
         let next = offset.unwrap_or(self.track.next);
-        let file = self.track.file.clone();
-        let failed = |error, offset| failed(&file, offset, kind(portion), error);
-        let header =
-            Header::decode(&mut Reader::new(portion)).map_err(|error| failed(error, next))?;
+        let kind = kind(portion);
+        let header = Header::decode(&mut Reader::new(portion))
+            .map_err(|error| self.failed(next, kind, error))?;
         let offset = self.locate(&header, &Event::Ignored(header.kind), offset);
         let format = self.decoder.format();
-        payload.begin(portion, offset, format).map_err(|error| failed(error, offset))?;
+        payload.begin(portion, offset, format).map_err(|error| self.failed(offset, kind, error))?;
         Ok(Step::Skip)
     }
 
     /// A compressed transaction cannot be taken apart.
     pub(super) fn torn(&self, payload: &Payload, error: DecodeError) -> Failure {
         let offset = payload.outer().map_or(self.track.next, |(_, offset)| offset);
-        failed(&self.track.file, offset, EventKind::TransactionPayload.code(), error)
+        self.failed(offset, EventKind::TransactionPayload.code(), error)
+    }
+
+    /// An event that cannot be decoded: its bytes were damaged, or it is one that cannot be read.
+    fn failed(&self, offset: u64, kind: u8, error: DecodeError) -> Failure {
+        let file = self.track.file.clone();
+        let decode = SourceError::Decode { file, offset, kind, table: String::new(), error };
+        match error.reason {
+            Reason::Checksum { .. } => Failure::Damaged(decode),
+            _ => Failure::Fatal(decode),
+        }
     }
 
     /// Where the event starts; the next one is due behind it.
@@ -409,16 +424,6 @@ impl Reading<'_> {
                 Ok(table)
             }
         }
-    }
-}
-
-/// An event that cannot be decoded: its bytes were damaged, or it is one that cannot be read.
-fn failed(file: &str, offset: u64, kind: u8, error: DecodeError) -> Failure {
-    let file = file.to_owned();
-    let decode = SourceError::Decode { file, offset, kind, table: String::new(), error };
-    match error.reason {
-        Reason::Checksum { .. } => Failure::Damaged(decode),
-        _ => Failure::Fatal(decode),
     }
 }
 
