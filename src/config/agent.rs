@@ -273,14 +273,15 @@ fn config(mut root: Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Config
     let tenant = root.optional("tenant", name, "default".to_owned());
     let state_dir = root.optional("state_dir", path, PathBuf::from("/var/lib/rivulet"));
     let (source, on_unknown_names, on_statement) = source(root.section("source"), &agent, env);
+    let uplink = uplink(root.section("uplink"));
     let mut log = root.section("log");
     let config = Config {
         source,
         on_unknown_names,
         on_statement,
-        batch: batch(root.section("batch")),
+        batch: batch(root.section("batch"), uplink.window_bytes),
         buffer: buffer(root.section("buffer"), state_dir.join("buffer.db")),
-        uplink: uplink(root.section("uplink")),
+        uplink,
         log: Log::read(&mut log),
         agent,
         tenant,
@@ -381,9 +382,10 @@ fn tls(section: &mut Section<'_>, address: &Address) -> (Tls, Option<PathBuf>) {
     (tls, section.maybe("ca", path))
 }
 
-fn batch(mut section: Section<'_>) -> Batch {
+fn batch(mut section: Section<'_>, window_bytes: u64) -> Batch {
+    let bytes_max = window_bytes.min(512 * KIB);
     let batch = Batch {
-        bytes_max: section.optional("bytes_max", size(4 * KIB..=4 * MIB), 64 * KIB),
+        bytes_max: section.optional("bytes_max", size(4 * KIB..=4 * MIB), bytes_max),
         rows_max: section.optional("rows_max", integer(1..=1_000_000), 16_384),
         age_max: section.optional("age_max", duration(ms(1)..=s(60)), ms(20)),
         zstd_level: section.optional("zstd_level", integer(1..=19), 1),
@@ -640,7 +642,9 @@ certificate = ""
 
     #[test]
     fn a_batch_fits_into_the_window() {
-        let text = format!("{LEAST}window_bytes = \"64KiB\"\n[batch]\nbytes_max = \"128KiB\"\n");
+        let narrow = format!("{LEAST}window_bytes = \"64KiB\"\n");
+        assert_eq!(parse(&narrow).unwrap().batch.bytes_max, 64 * KIB);
+        let text = format!("{narrow}[batch]\nbytes_max = \"128KiB\"\n");
         assert_eq!(
             problems(&text),
             [
