@@ -7,7 +7,27 @@ use super::centre::{Programs, Source};
 use super::figures::Figures;
 use super::relay::Relay;
 
+/// The figures are the medians of so many times.
+const TIMES: usize = 5;
+
 pub(crate) fn run(load: &str, log: &Path, rows: u64, programs: &Programs, figures: &mut Figures) {
+    let mut all: Vec<(&str, Vec<f64>)> = Vec::new();
+    for _ in 0..TIMES {
+        for (what, value) in once(log, rows, programs) {
+            match all.iter_mut().find(|(known, _)| *known == what) {
+                Some((_, values)) => values.push(value),
+                None => all.push((what, vec![value])),
+            }
+        }
+    }
+    for (what, mut values) in all {
+        values.sort_by(f64::total_cmp);
+        figures.put(load, what, values[values.len() / 2]);
+    }
+    wire(load, log, rows as f64, programs, figures);
+}
+
+fn once(log: &Path, rows: u64, programs: &Programs) -> [(&'static str, f64); 7] {
     let centre = programs.collector();
     let mut collector_memory = 0f64;
     std::thread::sleep(Duration::from_millis(500));
@@ -24,14 +44,15 @@ pub(crate) fn run(load: &str, log: &Path, rows: u64, programs: &Programs, figure
     let seconds = started.elapsed().as_secs_f64();
     collector_memory = centre.process.memory_mib().unwrap_or(0.0).max(collector_memory);
     let rows = rows as f64;
-    figures.put(load, "file → collector's disk, rows/s", rows / acknowledged);
-    figures.put(load, "file → sink, rows/s", rows / seconds);
-    figures.put(load, "agent: peak memory, MiB", agent_memory);
-    figures.put(load, "collector: peak memory, MiB", collector_memory);
-    figures.put(load, "agent: CPU, µs/row", agent.cpu_seconds() * 1e6 / rows);
-    figures.put(load, "collector: CPU, µs/row", centre.process.cpu_seconds() * 1e6 / rows);
-    drop((agent, centre));
-    wire(load, log, rows, programs, figures);
+    [
+        ("file → collector's disk, rows/s", rows / acknowledged),
+        ("file → sink, rows/s", rows / seconds),
+        ("agent: peak memory, MiB", agent_memory),
+        ("collector: peak memory, MiB", collector_memory),
+        ("agent: rows per CPU second, acknowledged", rows / agent.cpu_seconds()),
+        ("agent: CPU, µs/row", agent.cpu_seconds() * 1e6 / rows),
+        ("collector: CPU, µs/row", centre.process.cpu_seconds() * 1e6 / rows),
+    ]
 }
 
 /// Once more, with somebody who counts in the middle.

@@ -65,7 +65,8 @@ impl Programs {
         );
         fs::write(&config, text).expect("target/ can be written");
         let process = Process::start(&self.collector, "serve", &config);
-        Centre { process, port, out: self.folder.join("out/changes.000001.jsonl") }
+        let out = self.folder.join("out/changes.000001.jsonl");
+        Centre { process, port, out, journal: self.folder.join("data/journal.db") }
     }
 
     /// An agent for a port of this machine.
@@ -108,6 +109,8 @@ pub(crate) struct Centre {
     pub(crate) port: u16,
     /// The sink's file.
     pub(crate) out: PathBuf,
+    /// Where what is durable stands.
+    pub(crate) journal: PathBuf,
 }
 
 impl Centre {
