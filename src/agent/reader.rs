@@ -503,6 +503,7 @@ impl<'a> Reader<'a> {
                     persist(self.staging.ties, rereads, |inner| inner.buffer.settle())?;
                 }
                 self.flush()?;
+                self.stager.rest();
             }
             After::Event => {}
             After::Begin(begin) => {
@@ -530,6 +531,9 @@ impl<'a> Reader<'a> {
         let idle = self.staging.ties.link_idle.load(Ordering::Relaxed) && !self.source.ready();
         if self.since.is_some() && (old || idle) {
             self.flush()?;
+            if idle {
+                self.stager.rest();
+            }
         }
         if self.staging.stored_at + POSITION_EVERY <= now
             || self.staging.stored.position.file.is_empty()

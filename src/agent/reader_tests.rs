@@ -132,3 +132,44 @@ fn what_is_complete_is_staged_before_what_cannot_be_read_on() {
     assert_eq!(inner.buffer.staged(), Sequence(1));
     assert!(inner.buffer.after(Sequence(0)).unwrap().is_some());
 }
+
+#[test]
+fn batches_grow_while_there_is_more_to_read_and_begin_small_behind_a_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let ties = ties(folder.path());
+    let full = Full { bytes_max: 100 * 1024, rows_max: 1000 };
+    let mut stager = Stager::new(batch::Settings { level: 0 }, full);
+    let mut staging = Staging {
+        ties: &ties,
+        rereads: 0,
+        stored: at(4),
+        stored_at: Instant::now(),
+        read: 0,
+        committed_us: 0,
+        fuller: true,
+        ended: Vec::new(),
+    };
+    let mut offset = 100;
+    let mut transactions = |stager: &mut Stager, count: u64| {
+        for _ in 0..count {
+            let position = at(offset).position;
+            let begin = batch::Begin { position, ..batch::Begin::default() };
+            stager.begin(begin, &at(offset), &mut staging).unwrap();
+            row(stager, &mut staging, &[7; 8_192]);
+            offset += 100;
+            let commit = batch::Commit { end_offset: offset, xid: None };
+            stager.commit(commit, &at(offset), &mut staging).unwrap();
+        }
+    };
+    // The transaction that makes it full is the first of the next batch.
+    transactions(&mut stager, 3 + 7 + 12 + 12 + 1);
+    assert_eq!(stager.transactions(), 1);
+    stager.rest();
+    transactions(&mut stager, 3);
+    let mut inner = ties.shared.lock();
+    let mut sizes = Vec::new();
+    for sequence in 0..inner.buffer.staged().0 {
+        sizes.push(inner.buffer.after(Sequence(sequence)).unwrap().unwrap().rows);
+    }
+    assert_eq!(sizes, [3, 7, 12, 12, 3]);
+}

@@ -30,7 +30,8 @@ use crate::position::{Checkpoint, Position, ServerId};
 /// When a batch is full.
 #[derive(Clone, Copy, Debug)]
 pub struct Full {
-    /// About so many plain bytes.
+    /// About so many plain bytes, after some smaller ones: the first batches of a backlog are to be there
+    /// soon.
     pub bytes_max: usize,
     /// So many row changes.
     pub rows_max: u32,
@@ -82,6 +83,8 @@ pub trait Store {
 pub struct Stager {
     builder: Builder,
     full: Full,
+    /// Plain bytes of the next full batch: doubles with each, until [`Stager::rest`].
+    bytes_full: usize,
     /// Where the transactions in the builder lie.
     server: ServerId,
     file: String,
@@ -92,8 +95,14 @@ pub struct Stager {
 impl Stager {
     /// With nothing to stage.
     pub fn new(settings: batch::Settings, full: Full) -> Self {
-        let (server, file) = (ServerId::default(), String::new());
-        Self { builder: Builder::new(settings), full, server, file, behind: Checkpoint::default() }
+        Self {
+            builder: Builder::new(settings),
+            full,
+            bytes_full: full.bytes_max.min(FIRST_BYTES),
+            server: ServerId::default(),
+            file: String::new(),
+            behind: Checkpoint::default(),
+        }
     }
 
     /// A transaction begins; `behind` is where the one before it ended.
@@ -139,6 +148,7 @@ impl Stager {
         if !self.is_full() {
             return Ok(());
         }
+        self.grow();
         let behind = std::mem::take(&mut self.behind);
         self.flush(&behind, store)?;
         if !self.is_full() {
@@ -266,7 +276,11 @@ impl Stager {
             return store.commit(sealed, behind);
         }
         self.builder.commit(commit);
-        if self.is_full() { self.flush(behind, store) } else { Ok(()) }
+        if !self.is_full() {
+            return Ok(());
+        }
+        self.grow();
+        self.flush(behind, store)
     }
 
     /// Drops the open transaction, and what was staged of it.
@@ -284,6 +298,11 @@ impl Stager {
         }
     }
 
+    /// All that was read is at the link, or there already: what comes next is to leave soon, in small batches first.
+    pub fn rest(&mut self) {
+        self.bytes_full = self.full.bytes_max.min(FIRST_BYTES);
+    }
+
     /// Whether a transaction is open.
     pub fn is_open(&self) -> bool {
         self.builder.is_open()
@@ -297,13 +316,20 @@ impl Stager {
     /// Whether the open transaction grows beyond half a batch: what is complete need not wait for
     /// its end.
     pub fn is_growing(&self) -> bool {
-        self.builder.is_open() && self.builder.bytes() > self.full.bytes_max / 2
+        self.builder.is_open() && self.builder.bytes() > self.bytes_full / 2
     }
 
     fn is_full(&self) -> bool {
-        self.builder.bytes() >= self.full.bytes_max || self.builder.rows() >= self.full.rows_max
+        self.builder.bytes() >= self.bytes_full || self.builder.rows() >= self.full.rows_max
+    }
+
+    fn grow(&mut self) {
+        self.bytes_full = (2 * self.bytes_full).min(self.full.bytes_max);
     }
 }
+
+/// Compressed, this fits into what a new connection may have under way.
+const FIRST_BYTES: usize = 32 * 1024;
 
 /// Opens a part that was sealed here, and finds the tables of its rows.
 fn reopen<S: Store>(part: &Part, store: &mut S) -> Result<(Meta, Batch, Tables), S::Error> {
