@@ -10,7 +10,7 @@ use smol::future;
 
 use crate::mqtt::{Bytes, Input};
 use crate::transport::{Connection, Monitor, Peer, Reader, TransportError, Writer};
-use crate::uplink::Allowance;
+use crate::uplink::{Allowance, Silence};
 
 use super::link::{End, Lost, Trip, stopped};
 use super::pump::{Pump, PumpError};
@@ -42,6 +42,8 @@ pub(super) struct Line {
     /// All that left is in the system's hands.
     flushed: bool,
     beside: Option<Beside>,
+    silence: Silence,
+    listen_at: Instant,
     report_at: Instant,
     answered: bool,
 }
@@ -61,6 +63,8 @@ enum Event {
 const REPORT_EVERY: Duration = Duration::from_secs(30);
 /// How often a link with a budget is asked what it has sent.
 const SETTLE_EVERY: Duration = Duration::from_millis(200);
+/// How often it is looked whether the peer is silent, while it owes an answer and otherwise.
+const LISTEN_EVERY: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 /// The longest goodbye.
 const FAREWELL_MAX: Duration = Duration::from_millis(600);
 /// A goodbye that would cost more than this under a budget is not said.
@@ -82,6 +86,8 @@ impl Line {
             torn: false,
             flushed: true,
             beside: None,
+            silence: Silence::default(),
+            listen_at: Instant::now(),
             report_at: Instant::now(),
             answered: false,
         }
@@ -122,12 +128,7 @@ impl Line {
                 self.farewell(pump, trip).await;
                 return Over::End(End::Drained);
             }
-            if self.answered && self.beside.is_none() {
-                self.beside = trip.road.beside(now);
-                if self.beside.is_some() {
-                    trip.purse.dialled();
-                }
-            }
+            self.look_around(pump, trip, now);
             let allowance = trip.purse.allowance();
             if let Allowance::Spent { .. } = allowance {
                 self.farewell(pump, trip).await;
@@ -139,6 +140,36 @@ impl Line {
                 Err(over) => return over,
             };
         }
+    }
+
+    /// Dials beside the link what is worth it: something better, or anything while the link is silent.
+    fn look_around(&mut self, pump: &Pump, trip: &mut Trip<'_>, now: Instant) {
+        if !self.answered {
+            return;
+        }
+        let mut silent = false;
+        if self.listen_at <= now && trip.road.has_detour() {
+            silent = self.is_silent(now);
+            let waits = self.silence.is_waiting() || !pump.is_idle();
+            self.listen_at = now + LISTEN_EVERY[usize::from(!waits)];
+        }
+        if self.beside.is_none() {
+            self.beside = trip.road.beside(now);
+            if self.beside.is_none() && silent {
+                self.beside = trip.road.detour(now);
+            }
+            if self.beside.is_some() {
+                trip.purse.dialled();
+            }
+        } else if self.beside.as_ref().is_some_and(Beside::is_detour) && !self.silence.is_waiting() {
+            self.beside = None;
+        }
+    }
+
+    fn is_silent(&mut self, now: Instant) -> bool {
+        self.monitor.statistics().is_some_and(|link| {
+            self.silence.look(link.asked, link.received_bytes, link.rtt, now)
+        })
     }
 
     /// Waits for the next thing.
@@ -154,7 +185,9 @@ impl Line {
         let report_at = pump.is_ready().then_some(self.report_at);
         let beside_at =
             Some(trip.road.wake_at()).filter(|_| self.answered && self.beside.is_none());
-        let due = [pump.wake_at(), report_at, beside_at, paid_at, settle_at];
+        let listen_at =
+            Some(self.listen_at).filter(|_| self.answered && trip.road.has_detour());
+        let due = [pump.wake_at(), report_at, beside_at, listen_at, paid_at, settle_at];
         let wake_at = due.into_iter().flatten().min();
         let portion = self.out.front().map(|first| first.slice(..first.len().min(most)));
         let portion = portion.filter(|portion| !portion.is_empty());
@@ -232,9 +265,13 @@ impl Line {
             Event::Beside(dialled) => {
                 let Some(beside) = self.beside.take() else { return Ok(Ok(())) };
                 match dialled {
+                    // It has spoken meanwhile.
+                    Ok(_) if beside.is_detour() && !self.is_silent(now) => {}
                     Ok(connection) => {
-                        trip.road.switched(&beside);
-                        self.farewell(pump, trip).await;
+                        trip.road.switched(&beside, now);
+                        if !beside.is_detour() {
+                            self.farewell(pump, trip).await;
+                        }
                         return Err(Over::Replaced(Box::new(connection)));
                     }
                     Err(error) => trip.road.beside_failed(&beside, &error, now),

@@ -57,8 +57,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// After another connection under our name has ended ours.
 const BACKOFF_RIVAL: Duration = Duration::from_secs(10);
-/// Bytes of batches that leave with a connection's first packets: what a new QUIC connection may have
-/// under way, and a batch.
+/// Bytes of batches that leave before the peer has answered: what a new QUIC connection may have under
+/// way, and a batch.
 const EARLY_BYTES: usize = 16 * 1024;
 
 /// Runs until told to stop, or until everything is delivered.
@@ -147,16 +147,10 @@ impl Trip<'_> {
         &mut self,
         pump: &mut Pump,
     ) -> Result<Result<(Connection, Vec<Bytes>), Lost>, End> {
-        let now = Instant::now();
-        let mut opened = pump.handle(Input::Opened, now);
-        // A budget is not to be spent on what the collector may have already.
-        if opened.is_ok() && self.road.is_early() && !self.purse.is_limited() {
-            opened = pump.send_early(EARLY_BYTES, now);
-        }
-        if let Err(error) = opened {
-            return Ok(Err(Lost::from(&error)));
-        }
-        let hello: Vec<Bytes> = std::iter::from_fn(|| pump.poll()).collect();
+        let hello = match self.open(pump) {
+            Ok(hello) => hello,
+            Err(error) => return Ok(Err(Lost::from(&error))),
+        };
         let dialled = async { Ok(self.road.connect(&hello).await) };
         let dialled = future::or(stopped(self.ties), dialled).await?;
         Ok(match dialled {
@@ -169,6 +163,16 @@ impl Trip<'_> {
                 Err(error.to_string().into())
             }
         })
+    }
+
+    /// The first bytes of a session at the current endpoint.
+    fn open(&mut self, pump: &mut Pump) -> Result<Vec<Bytes>, PumpError> {
+        let now = Instant::now();
+        // A budget is not to be spent on what the collector may have already, as its first word will tell.
+        let early_bytes = if self.purse.is_limited() { 0 } else { EARLY_BYTES };
+        pump.handle(Input::Opened, now)?;
+        pump.hasten(self.road.begin(), early_bytes, now)?;
+        Ok(std::iter::from_fn(|| pump.poll()).collect())
     }
 
     /// One connection, and those that take its place without a pause. Why the last one was lost, and
@@ -200,10 +204,13 @@ impl Trip<'_> {
                 Over::Replaced(connection) => {
                     self.ties.counters.link_to(&self.road.endpoint().to_string());
                     let _ = pump.handle(Input::Lost, Instant::now());
-                    if let Err(error) = pump.handle(Input::Opened, Instant::now()) {
-                        return Ok((Lost::from(&error), self.road.lost(false, Instant::now())));
-                    }
-                    line = Line::new(*connection, std::iter::from_fn(|| pump.poll()).collect());
+                    line = match self.open(pump) {
+                        Ok(hello) => Line::new(*connection, hello),
+                        Err(error) => {
+                            let must_wait = self.road.lost(false, Instant::now());
+                            return Ok((Lost::from(&error), must_wait));
+                        }
+                    };
                 }
             }
         }
@@ -215,10 +222,10 @@ impl Trip<'_> {
         while let Some(notice) = pump.notice() {
             let now = Instant::now();
             match notice {
-                Notice::Online(_) => {
+                Notice::Online(limits) => {
                     info!("uplink: connected to {} at {address}", self.road.endpoint());
                     self.backoff.reset();
-                    self.road.worked(now);
+                    self.road.worked(limits, now);
                     counters.link_is(State::Connected, now);
                 }
                 Notice::Sent { .. } => counters.batches_sent.add(1),

@@ -5,6 +5,7 @@
 //!                                        └── staged: a ring ───┘
 //! ```
 
+pub mod known;
 mod line;
 mod link;
 #[cfg(all(test, feature = "collector"))]

@@ -209,11 +209,13 @@ pub struct Pump {
     shared: Shared,
     client: Client,
     uplink: Uplink,
-    /// Subscribed to the acknowledgements: batches may leave.
+    /// SUBSCRIBE has left: the collector's word will come.
+    subscribed: bool,
+    /// Subscribed to the acknowledgements: batches may leave as the window allows.
     ready: bool,
-    /// So many bytes may leave before that, with the connection's first packets.
+    /// So many bytes of batches may leave behind SUBSCRIBE without its answer.
     early_bytes: usize,
-    /// What the peer allowed when it last took us in.
+    /// What the peer of this connection allows, or allowed the last time if it has not answered yet.
     limits: Option<Limits>,
     /// A batch that is too large for one packet, of which not all has left.
     cut: Option<Cut>,
@@ -242,6 +244,7 @@ impl Pump {
             uplink: Uplink::new(settings.uplink, epoch, acknowledged),
             settings,
             shared,
+            subscribed: false,
             ready: false,
             early_bytes: 0,
             limits: None,
@@ -256,7 +259,8 @@ impl Pump {
     pub fn handle(&mut self, input: Input<'_>, now: Instant) -> Result<(), PumpError> {
         match input {
             Input::Opened | Input::Lost => {
-                (self.ready, self.early_bytes) = (false, 0);
+                (self.subscribed, self.ready, self.early_bytes) = (false, false, 0);
+                self.limits = None;
                 (self.cut, self.epochs) = (None, 0);
                 self.rewind();
                 self.out.clear();
@@ -272,16 +276,44 @@ impl Pump {
         self.fill(now)
     }
 
-    /// Behind `Opened`, to a peer that took us in before: lets about so many bytes of batches leave
-    /// with CONNECT, without waiting for an answer. Whatever becomes of them, they are sent again until
-    /// the collector acknowledges them.
-    pub fn send_early(&mut self, bytes: usize, now: Instant) -> Result<(), PumpError> {
-        let Some(limits) = self.limits else { return Ok(()) };
-        self.client.assume(limits);
+    /// Behind `Opened`: lets about so many bytes of batches leave before the peer has answered SUBSCRIBE,
+    /// and with what it allowed the last time, if that is `known`, before it has answered CONNECT. Whatever
+    /// becomes of them, they are sent again until the collector acknowledges them.
+    pub fn hasten(
+        &mut self,
+        known: Option<Limits>,
+        bytes: usize,
+        now: Instant,
+    ) -> Result<(), PumpError> {
         self.early_bytes = bytes;
-        let filled = self.fill(now);
-        self.early_bytes = 0;
-        filled
+        if let Some(limits) = known {
+            self.client.assume(limits);
+            self.limits = known;
+            self.subscribe(now)?;
+        }
+        self.fill(now)
+    }
+
+    fn subscribe(&mut self, now: Instant) -> Result<(), PumpError> {
+        let filter = Filter { path: self.topic(Channel::Ack), qos: QoS::AtLeastOnce };
+        self.client.subscribe(&[filter], 0, now)?;
+        self.subscribed = true;
+        Ok(())
+    }
+
+    /// The peer took us in. What has left already may have been too much for it.
+    fn taken_in(&mut self, limits: Limits, now: Instant) -> Result<(), PumpError> {
+        let before = self.limits.replace(limits);
+        self.notices.push_back(Notice::Online(limits));
+        if before.is_some_and(|before| before.packet_bytes_max > limits.packet_bytes_max) {
+            self.uplink.rewind();
+        }
+        if self.subscribed { Ok(()) } else { self.subscribe(now) }
+    }
+
+    /// Whether batches may leave, if the window has room for them.
+    fn may_send(&self) -> bool {
+        self.ready || self.subscribed && self.early_bytes > 0
     }
 
     /// What counts is what the buffer says: what was heard last it may not have been able to store.
@@ -293,7 +325,7 @@ impl Pump {
 
     /// Sends what the window allows.
     pub fn fill(&mut self, now: Instant) -> Result<(), PumpError> {
-        while (self.ready || self.early_bytes > 0) && self.client.room() > 0 {
+        while self.may_send() && self.client.room() > 0 {
             if self.cut.as_ref().is_some_and(|cut| !self.uplink.is_sending(cut.sequence)) {
                 self.cut = None;
             }
@@ -464,13 +496,7 @@ impl Pump {
             self.answered(*token);
         }
         match event {
-            ClientEvent::Accepted { limits, .. } => {
-                self.limits = Some(limits);
-                self.notices.push_back(Notice::Online(limits));
-                let filter = |channel| Filter { path: self.topic(channel), qos: QoS::AtLeastOnce };
-                let filters = [filter(Channel::Ack)];
-                self.client.subscribe(&filters, 0, now)?;
-            }
+            ClientEvent::Accepted { limits, .. } => self.taken_in(limits, now)?,
             ClientEvent::Subscribed { results, .. } => {
                 if let Some(Err(reason)) = results.first() {
                     return Err(PumpError::Refused(*reason));
@@ -487,7 +513,6 @@ impl Pump {
                 self.notices.push_back(Notice::Rejected(reason));
             }
             ClientEvent::Refused { reason } | ClientEvent::Closed { reason } => {
-                self.limits = None;
                 return Err(PumpError::Refused(reason));
             }
         }

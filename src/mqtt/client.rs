@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::v5 as codec;
+use serde::{Deserialize, Serialize};
 
 use super::inflight::{Inflight, WAITING_MAX};
 use super::packet::{self, Filter, Inbox, Packet, QoS, Will};
@@ -57,7 +58,7 @@ impl std::fmt::Debug for Login {
 }
 
 /// What the server allows, from its CONNACK; absent properties as the standard fills them in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// QoS 1 messages in flight to the server.
     pub receive_maximum: u16,
@@ -142,7 +143,7 @@ enum State {
     Offline,
     Greeting {
         since: Instant,
-        /// What the server allowed the last time, if messages may leave before its answer.
+        /// What the server allowed the last time, if packets may leave before its answer.
         assumed: Option<Limits>,
     },
     Online(Online),
@@ -207,9 +208,9 @@ impl Client {
         result
     }
 
-    /// Behind [`Input::Opened`]: messages may leave before the server's answer, within the limits that it
-    /// set the last time (MQTT 5, section 3.1.4: a client need not wait for CONNACK). If it does not
-    /// take us in, they are lost with the connection.
+    /// Behind [`Input::Opened`]: messages and subscriptions may leave before the server's answer, within
+    /// the limits that it set the last time (MQTT 5, section 3.1.4: a client need not wait for CONNACK).
+    /// If it does not take us in, they are lost with the connection.
     pub fn assume(&mut self, limits: Limits) {
         if let State::Greeting { assumed, .. } = &mut self.state {
             *assumed = Some(limits);
@@ -264,16 +265,16 @@ impl Client {
         token: u64,
         now: Instant,
     ) -> Result<(), SessionError> {
-        let State::Online(online) = &self.state else { return Err(SessionError::Offline) };
+        let limits = self.allowed().ok_or(SessionError::Offline)?;
         if filters.is_empty() || !filters.iter().all(|filter| packet::is_filter(&filter.path)) {
             return Err(SessionError::BadTopic);
         }
         let shared = filters.iter().any(|filter| filter.path.starts_with("$share/"));
-        if shared && !online.limits.shared_subscriptions {
+        if shared && !limits.shared_subscriptions {
             return Err(SessionError::NotSupported { what: "shared subscriptions" });
         }
         let bytes = packet::subscribe_bytes(filters);
-        let bytes_max = online.limits.packet_bytes_max as usize;
+        let bytes_max = limits.packet_bytes_max as usize;
         if bytes > bytes_max {
             return Err(SessionError::TooLarge { bytes, bytes_max });
         }
@@ -305,7 +306,7 @@ impl Client {
         })
     }
 
-    /// What holds for messages now.
+    /// What holds for what we send now.
     fn allowed(&self) -> Option<Limits> {
         match &self.state {
             State::Greeting { assumed, .. } => *assumed,

@@ -100,6 +100,8 @@ pub struct Statistics {
     pub sent_bytes: u64,
     /// UDP payload bytes received.
     pub received_bytes: u64,
+    /// Frames sent that the peer has to answer at once: stream data and pings, each time that they were sent.
+    pub asked: u64,
     /// QUIC packets sent.
     pub sent_packets: u64,
     /// Of these, how many were lost.
@@ -289,6 +291,7 @@ impl Monitor {
             rtt: stats.path.rtt,
             sent_bytes: stats.udp_tx.bytes,
             received_bytes: stats.udp_rx.bytes,
+            asked: stats.frame_tx.stream + stats.frame_tx.ping,
             sent_packets: stats.path.sent_packets,
             lost_packets: stats.path.lost_packets,
             congestion_window: stats.path.cwnd,

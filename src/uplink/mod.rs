@@ -16,6 +16,7 @@
 mod backoff;
 mod budget;
 mod route;
+mod silence;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ use crate::position::Sequence;
 pub use backoff::Backoff;
 pub use budget::{Allowance, Budget, BudgetLimits, Meter, Record};
 pub use route::Route;
+pub use silence::Silence;
 
 /// The window's limits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

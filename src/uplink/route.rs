@@ -1,5 +1,6 @@
 //! Which endpoint to dial: the one that worked last, then the others in the order of preference, and
-//! back to a better one as soon as that works again.
+//! back to a better one as soon as that works again. While the one in use is silent, another may be tried
+//! beside it: a detour.
 //!
 //! ```text
 //!  endpoints   0: quic   1: mqtts        0 is the best
@@ -30,12 +31,18 @@ pub struct Route {
     probe_at: Option<Instant>,
     /// The next to be probed.
     probe: usize,
+    /// How many detours have come to nothing since one worked or the link had proven itself.
+    dead_ends: u32,
+    /// There is none before.
+    detour_at: Option<Instant>,
 }
 
 /// A link that lasts so long has proven itself.
 const PROVEN: Duration = Duration::from_secs(60);
 /// A better endpoint that never holds is tried this many times more seldom at most, as a power of 2.
 const RELAPSES_MAX: u32 = 5;
+/// The time to the next detour; it doubles with each that comes to nothing, as often as relapses do.
+const DETOUR_EVERY: Duration = Duration::from_secs(10);
 
 impl Route {
     /// A route over `count` endpoints, 1 and up, of which `remembered` worked when we last knew.
@@ -52,6 +59,8 @@ impl Route {
             worked_at: None,
             probe_at: None,
             probe: 0,
+            dead_ends: 0,
+            detour_at: None,
         }
     }
 
@@ -63,7 +72,11 @@ impl Route {
     /// The current one did not come about. True if all were tried: wait before the next.
     pub fn failed(&mut self) -> bool {
         if std::mem::take(&mut self.switched) {
-            self.relapsed();
+            if self.current < self.remembered {
+                self.relapsed();
+            } else {
+                self.dead_ends = (self.dead_ends + 1).min(RELAPSES_MAX);
+            }
             self.current = self.remembered;
             return false;
         }
@@ -94,6 +107,9 @@ impl Route {
         } else if self.current == 0 {
             self.relapses = 0;
         }
+        if held {
+            self.dead_ends = 0;
+        }
         self.probe_at = None;
     }
 
@@ -108,9 +124,27 @@ impl Route {
         self.schedule(now);
     }
 
-    /// The probe came about: it is the link now.
-    pub fn switch(&mut self) {
-        (self.current, self.switched) = (self.probe, true);
+    /// Whether there may be a detour now; then it begins.
+    pub fn detour(&mut self, now: Instant) -> bool {
+        let may = self.detour_at.is_none_or(|at| at <= now);
+        if may {
+            self.detour_at = Some(now + DETOUR_EVERY * 2u32.pow(self.dead_ends));
+        }
+        may
+    }
+
+    /// The detour did not come about.
+    pub fn detour_failed(&mut self, now: Instant) {
+        self.dead_ends = (self.dead_ends + 1).min(RELAPSES_MAX);
+        self.detour_at = Some(now + DETOUR_EVERY * 2u32.pow(self.dead_ends));
+    }
+
+    /// What was dialled beside the link came about, a probe or a detour: it is the link now.
+    pub fn switch(&mut self, to: usize, now: Instant) {
+        if to > self.current {
+            self.lost(now);
+        }
+        (self.current, self.switched) = (to, true);
         (self.failed, self.worked_at, self.probe_at) = (0, None, None);
     }
 
@@ -177,7 +211,7 @@ mod tests {
         assert_eq!(route.probe(), Some((1, now + 2 * EVERY)));
         route.probe_failed(now + 2 * EVERY);
         assert_eq!(route.probe(), Some((0, now + 3 * EVERY)));
-        route.switch();
+        route.switch(0, now);
         assert_eq!((route.current(), route.probe()), (0, None));
         assert!(route.worked(now));
         assert_eq!(route.probe(), None);
@@ -192,15 +226,64 @@ mod tests {
             let (probed, at) = route.probe().unwrap();
             assert_eq!((probed, at), (0, now + EVERY * 2u32.pow(relapse.min(RELAPSES_MAX))));
             now = at;
-            route.switch();
+            route.switch(0, now);
             // The handshake came about, the collector's answer did not.
             assert!(!route.failed(), "no wait");
             assert_eq!(route.current(), 1, "back to what worked");
         }
         route.worked(now);
-        route.switch();
+        route.switch(0, now);
         route.worked(now);
         route.lost(now + PROVEN);
         assert_eq!(route.relapses, 0, "it held");
+    }
+
+    #[test]
+    fn a_detour_becomes_the_link_and_the_better_one_is_probed_from_there() {
+        let now = Instant::now();
+        let mut route = Route::new(2, 0, EVERY);
+        route.worked(now);
+        let blocked = now + PROVEN;
+        assert!(route.detour(blocked));
+        route.switch(1, blocked);
+        assert!(route.worked(blocked), "news");
+        assert_eq!((route.current(), route.probe()), (1, Some((0, blocked + EVERY))));
+
+        route.switch(0, blocked);
+        route.worked(blocked);
+        let soon = blocked + DETOUR_EVERY;
+        assert!(route.detour(soon));
+        route.switch(1, soon);
+        route.worked(soon);
+        assert_eq!(route.probe(), Some((0, soon + 2 * EVERY)), "the better one did not hold");
+    }
+
+    #[test]
+    fn detours_that_lead_nowhere_are_tried_more_and_more_seldom() {
+        let mut now = Instant::now();
+        let mut route = Route::new(2, 0, EVERY);
+        route.worked(now);
+        let mut waits = Vec::new();
+        for round in 0..8 {
+            let tried = now;
+            assert!(route.detour(now));
+            if round == 0 {
+                // The handshake came about, the collector's answer did not.
+                route.switch(1, now);
+                assert!(!route.failed(), "no wait");
+                assert_eq!((route.current(), route.relapses), (0, 1));
+            } else {
+                route.detour_failed(now);
+            }
+            while !route.detour(now) {
+                now += Duration::from_secs(1);
+            }
+            waits.push((now - tried).as_secs());
+            (route.detour_at, now) = (None, now + Duration::from_secs(1));
+        }
+        assert_eq!(waits, [10, 40, 80, 160, 320, 320, 320, 320]);
+        route.worked(now);
+        route.lost(now + PROVEN);
+        assert_eq!(route.dead_ends, 0);
     }
 }

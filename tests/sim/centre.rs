@@ -179,7 +179,7 @@ impl Centre {
         self.disk.forget(old);
         match &mut self.broker {
             Some(broker) => broker.resume(rng),
-            None => self.hang_up(),
+            None => self.hang_up(rng),
         }
     }
 
@@ -188,12 +188,15 @@ impl Centre {
         if let Some(broker) = &mut self.broker {
             broker.crash(rng);
         }
-        self.hang_up();
+        self.hang_up(rng);
     }
 
-    fn hang_up(&mut self) {
+    /// Whoever comes again may find other limits than those that it knows.
+    fn hang_up(&mut self, rng: &mut Rng) {
         self.seats.clear();
         self.board.clear();
+        self.session.receive_maximum = rng.u16(1..64);
+        self.session.packet_bytes_max = [1 << 20, 3_000, 1_000][rng.usize(..3)];
     }
 
     /// A connection is there.

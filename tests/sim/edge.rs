@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use rivulet::agent::known::Known;
 use rivulet::agent::pump::{self, Pump, Shared, parcel};
 use rivulet::agent::stager::{Full, Stager, Store};
 use rivulet::batch::{self, BatchError, Begin, Commit, Meta, Sealed};
@@ -24,6 +25,10 @@ pub(crate) struct Edge {
     pub(crate) reading: Reading,
     /// The connection that the pump speaks on.
     pub(crate) link: Option<usize>,
+    /// What the peer allowed the last time; it is on the disk that nothing happens to.
+    pub(crate) known: Known,
+    /// On this connection something may have left before the peer answered.
+    pub(crate) hasty: bool,
     pub(crate) dial_at: Instant,
     pub(crate) disk: Disk,
     stager: Stager,
@@ -237,6 +242,8 @@ impl Edge {
             reading: Reading::open(&history, None),
             history,
             link: None,
+            known: Known::open([name.to_owned()], None),
+            hasty: false,
             dial_at: now,
             disk,
             stager: Stager::new(settings, full),
@@ -470,7 +477,8 @@ impl Edge {
         self.ended.clear();
         self.rereads = 0;
         self.reading = Reading::open(&self.history, stored);
-        (self.link, self.dial_at) = (None, now + Duration::from_millis(rng.u64(0..3000)));
+        (self.link, self.hasty) = (None, false);
+        self.dial_at = now + Duration::from_millis(rng.u64(0..3000));
         let old = buffer_path(&self.folder, self.starts - 1);
         let old = old.parent().unwrap();
         std::fs::remove_dir_all(old).unwrap();

@@ -270,7 +270,11 @@ impl World {
         let name = self.edges[index].name.clone();
         self.centre.welcome(number, &name, &mut self.rng, self.now);
         self.tell(|| format!("edge-{index} dials: connection {number}"));
-        let handled = self.edges[index].pump.handle(Input::Opened, self.now);
+        let (edge, bytes) = (&mut self.edges[index], [0, 1, 500, 16_384][self.rng.usize(..4)]);
+        let limits = edge.known.begin(0);
+        edge.hasty = limits.is_some();
+        let opened = edge.pump.handle(Input::Opened, self.now);
+        let handled = opened.and_then(|()| edge.pump.hasten(limits, bytes, self.now));
         self.settle_edge(index, handled);
     }
 
@@ -291,6 +295,9 @@ impl World {
     fn settle_edge(&mut self, index: usize, handled: Result<(), PumpError>) {
         while let Some(notice) = self.edges[index].pump.notice() {
             self.judge(index, &notice);
+            if let Notice::Online(limits) = &notice {
+                self.edges[index].known.took_in(0, *limits);
+            }
             self.tell(|| format!("edge-{index}: {notice:?}"));
         }
         while let Some(bytes) = self.edges[index].pump.poll() {
@@ -320,6 +327,9 @@ impl World {
         self.tell(|| format!("edge-{index} hangs up: {why}"));
         let wait = Duration::from_millis(self.rng.u64(0..2000));
         let edge = &mut self.edges[index];
+        if std::mem::take(&mut edge.hasty) {
+            edge.known.ended(0, edge.pump.is_ready());
+        }
         (edge.link, edge.dial_at) = (None, self.now + wait);
         let _ = edge.pump.handle(Input::Lost, self.now);
     }
