@@ -161,15 +161,16 @@ impl Line {
             if self.beside.is_some() {
                 trip.purse.dialled();
             }
-        } else if self.beside.as_ref().is_some_and(Beside::is_detour) && !self.silence.is_waiting() {
+        } else if self.beside.as_ref().is_some_and(Beside::is_detour) && !self.silence.is_waiting()
+        {
             self.beside = None;
         }
     }
 
     fn is_silent(&mut self, now: Instant) -> bool {
-        self.monitor.statistics().is_some_and(|link| {
-            self.silence.look(link.asked, link.received_bytes, link.rtt, now)
-        })
+        self.monitor
+            .statistics()
+            .is_some_and(|link| self.silence.look(link.asked, link.received_bytes, link.rtt, now))
     }
 
     /// Waits for the next thing.
@@ -185,8 +186,7 @@ impl Line {
         let report_at = pump.is_ready().then_some(self.report_at);
         let beside_at =
             Some(trip.road.wake_at()).filter(|_| self.answered && self.beside.is_none());
-        let listen_at =
-            Some(self.listen_at).filter(|_| self.answered && trip.road.has_detour());
+        let listen_at = Some(self.listen_at).filter(|_| self.answered && trip.road.has_detour());
         let due = [pump.wake_at(), report_at, beside_at, listen_at, paid_at, settle_at];
         let wake_at = due.into_iter().flatten().min();
         let portion = self.out.front().map(|first| first.slice(..first.len().min(most)));

@@ -54,6 +54,8 @@ struct Centre {
     last_crc: AtomicU64,
     /// Messages, also those that were dropped.
     messages: AtomicU64,
+    /// Nothing is answered.
+    speechless: AtomicBool,
     /// What each connection came over, once the agent was let in.
     entered: Mutex<Vec<Scheme>>,
     /// The conversations that go on.
@@ -70,9 +72,13 @@ impl Centre {
     }
 
     fn quic(self: &Arc<Self>, keys: &Path) -> Arc<Listener> {
+        self.quic_for(keys, QuicSettings::default().idle_timeout)
+    }
+
+    fn quic_for(self: &Arc<Self>, keys: &Path, idle_timeout: Duration) -> Arc<Listener> {
         let any = "127.0.0.1:0".parse().unwrap();
-        let listener =
-            Listener::bind(any, &server_tls(keys), QuicSettings::default(), &[7; 32], 50).unwrap();
+        let settings = QuicSettings { idle_timeout, ..QuicSettings::default() };
+        let listener = Listener::bind(any, &server_tls(keys), settings, &[7; 32], 50).unwrap();
         let (listener, centre) = (Arc::new(listener), self.clone());
         let accepting = listener.clone();
         let accept = async move {
@@ -141,7 +147,8 @@ impl Centre {
                 }
             }
             while let Some(bytes) = desk.poll() {
-                if writer.write(bytes).await.is_err() {
+                let speechless = self.speechless.load(Ordering::Relaxed);
+                if !speechless && writer.write(bytes).await.is_err() {
                     return;
                 }
             }
@@ -581,5 +588,96 @@ fn the_first_batch_arrives_with_the_first_packets_and_their_repetition_has_no_ef
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(centre.entered().len(), entered, "nobody came in");
     assert_eq!(centre.messages.load(Ordering::Relaxed), messages + 1, "nothing was read");
+    agent.stop();
+}
+
+#[test]
+fn a_started_agent_ships_its_backlog_to_whom_it_knows_without_an_answer() {
+    let (keys, folder, centre) =
+        (keys(), tempfile::tempdir().unwrap(), Arc::new(Centre::default()));
+    let endpoints = [at(Scheme::Tls, centre.tls(keys.path()))];
+    centre.speechless.store(true, Ordering::Relaxed);
+    let agent = Agent::start(folder.path(), dial(keys.path(), &endpoints));
+    agent.commit(1000);
+    until("a stranger comes", || centre.entered().len() == 1);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(centre.taken().is_empty(), "it waits for an answer");
+    centre.speechless.store(false, Ordering::Relaxed);
+    centre.hang_up();
+    until("it is answered", || agent.shared.lock().buffer.acknowledged() == Sequence(1));
+    agent.stop();
+
+    centre.speechless.store(true, Ordering::Relaxed);
+    let agent = Agent::start(folder.path(), dial(keys.path(), &endpoints));
+    agent.commit(1000);
+    until("it comes again", || centre.entered().len() == 3);
+    until("its backlog came with it, or right behind", || centre.taken() == [1, 2]);
+    assert_eq!(agent.shared.lock().buffer.acknowledged(), Sequence(1));
+
+    // To one that ends such a connection without a word it does not speak first the next time.
+    centre.hang_up();
+    until("it comes again", || centre.entered().len() == 4);
+    agent.commit(1000);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(centre.taken(), [1, 2]);
+    centre.speechless.store(false, Ordering::Relaxed);
+    centre.hang_up();
+    until("all of it", || agent.shared.lock().buffer.acknowledged() == Sequence(3));
+    assert_eq!(centre.taken(), [1, 2, 3]);
+    agent.stop();
+}
+
+/// A connection that nobody gives up for its silence.
+fn enduring(keys: &Path, endpoints: &[EndpointAddress]) -> Dial {
+    let mut dial = dial(keys, endpoints);
+    dial.timeout = Duration::from_secs(5);
+    dial.quic.idle_timeout = Duration::from_secs(600);
+    dial
+}
+
+#[test]
+fn a_link_whose_udp_is_blocked_goes_over_tcp_long_before_it_is_given_up() {
+    let (keys, folder, centre) =
+        (keys(), tempfile::tempdir().unwrap(), Arc::new(Centre::default()));
+    let relay = Relay::before(&centre.quic_for(keys.path(), Duration::from_secs(600)));
+    let endpoints = [at(Scheme::Quic, relay.port), at(Scheme::Tls, centre.tls(keys.path()))];
+    let probe_every = Duration::from_millis(300);
+    let dial = Dial { probe_every, ..enduring(keys.path(), &endpoints) };
+    let agent = Agent::start(folder.path(), dial);
+    agent.commit(1000);
+    until("over QUIC", || agent.shared.lock().buffer.acknowledged() == Sequence(1));
+    relay.blocked.store(true, Ordering::Relaxed);
+    agent.commit(1000);
+    until("over TCP", || agent.shared.lock().buffer.acknowledged() == Sequence(2));
+    assert_eq!(centre.entered(), [Scheme::Quic, Scheme::Tls]);
+    relay.blocked.store(false, Ordering::Relaxed);
+    until("back on QUIC", || centre.entered().len() == 3);
+    agent.commit(1000);
+    until("all of it", || agent.shared.lock().buffer.acknowledged() == Sequence(3));
+    assert_eq!(centre.entered(), [Scheme::Quic, Scheme::Tls, Scheme::Quic]);
+    assert_eq!(centre.taken(), [1, 2, 3]);
+    agent.stop();
+}
+
+#[test]
+fn a_link_that_is_dead_altogether_for_a_while_stays_what_it_was() {
+    let (keys, folder, centre) =
+        (keys(), tempfile::tempdir().unwrap(), Arc::new(Centre::default()));
+    let relay = Relay::before(&centre.quic_for(keys.path(), Duration::from_secs(600)));
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = nobody.local_addr().unwrap().port();
+    let endpoints = [at(Scheme::Quic, relay.port), at(Scheme::Tls, port)];
+    let agent = Agent::start(folder.path(), enduring(keys.path(), &endpoints));
+    agent.commit(1000);
+    until("over QUIC", || agent.shared.lock().buffer.acknowledged() == Sequence(1));
+    relay.blocked.store(true, Ordering::Relaxed);
+    agent.commit(1000);
+    // Somebody is tried beside it, and does not answer either.
+    let (tried, _) = nobody.accept().unwrap();
+    drop((tried, nobody));
+    relay.blocked.store(false, Ordering::Relaxed);
+    until("over QUIC again", || agent.shared.lock().buffer.acknowledged() == Sequence(2));
+    assert_eq!(centre.entered(), [Scheme::Quic], "the same connection");
+    assert!(agent.status().endpoint.starts_with("quic://"));
     agent.stop();
 }

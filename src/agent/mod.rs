@@ -11,6 +11,8 @@ mod link;
 #[cfg(all(test, feature = "collector"))]
 mod link_tests;
 pub mod pump;
+#[cfg(test)]
+mod pump_tests;
 mod purse;
 mod reader;
 mod regain;

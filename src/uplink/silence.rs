@@ -58,7 +58,8 @@ mod tests {
         let start = Instant::now();
         // What was asked and heard at each time, in milliseconds, and whether that is silence.
         let idle = [(0, 1, 1, false), (9000, 1, 1, false), (99_000, 1, 1, false)];
-        let blocked = [(0, 1, 1, false), (100, 2, 1, false), (2599, 9, 1, false), (2600, 9, 1, true)];
+        let blocked =
+            [(0, 1, 1, false), (100, 2, 1, false), (2599, 9, 1, false), (2600, 9, 1, true)];
         let late = [(0, 1, 1, false), (100, 2, 1, false), (2500, 3, 2, false), (9000, 3, 2, false)];
         let again = [(0, 2, 1, false), (10, 3, 1, false), (20, 3, 2, false), (30, 4, 2, false)];
         for story in [&idle[..], &blocked[..], &late[..], &again[..]] {

@@ -64,6 +64,14 @@ impl Net {
         ip(&["-n", name, "route", "replace", "default", "dev", &device]);
     }
 
+    /// How many packets have left the edge, once this process of it is in its namespace.
+    pub fn sent_by(process: u32) -> Option<u64> {
+        let table = std::fs::read_to_string(format!("/proc/{process}/net/dev")).ok()?;
+        let device = format!("rve{}:", std::process::id());
+        let line = table.lines().find_map(|line| line.trim().strip_prefix(&device))?;
+        line.split_whitespace().nth(9)?.parse().ok()
+    }
+
     fn answer(&mut self) -> String {
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("the relay answers");
