@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use Heard::{Batch, Connect, Subscribe};
+
 use super::pump::{Pump, PumpError, Settings, Shared};
 use crate::batch::{Ack, Channel, Fragment, Message, Meta, Topic};
 use crate::buffer::{self, Buffer, Durability, Parcel};
@@ -118,7 +120,7 @@ impl World {
     }
 
     /// The server answers the subscription, and says where it stands.
-    fn grant(&mut self, ack: Ack) {
+    fn grant(&mut self, ack: &Ack) {
         let token = self.subscription.take().unwrap();
         self.server.grant(token, &[Ok(QoS::AtLeastOnce)]);
         let topic = Topic { tenant: "t", agent: AGENT, channel: Channel::Ack }.to_string();
@@ -152,8 +154,6 @@ fn settings_of_pump() -> Settings {
     }
 }
 
-use Heard::{Batch, Connect, Subscribe};
-
 #[test]
 fn a_backlog_begins_to_leave_with_connect_to_a_peer_that_is_known() {
     let mut world = World::new(9, 1000, 1 << 20);
@@ -163,7 +163,7 @@ fn a_backlog_begins_to_leave_with_connect_to_a_peer_that_is_known() {
     assert_eq!(heard, [Connect, Subscribe, Batch(1), Batch(2), Batch(3)], "about so many bytes");
     let packets = world.packets();
     assert_eq!(world.serve(&packets), [], "CONNACK alone lets no more leave");
-    world.grant(Ack { version: 1, ..Ack::default() });
+    world.grant(&Ack { version: 1, ..Ack::default() });
     let packets = world.packets();
     let heard = world.serve(&packets);
     assert_eq!(heard, (4..=9).map(Batch).collect::<Vec<_>>(), "none of them twice");
@@ -193,7 +193,7 @@ fn under_a_budget_no_batch_leaves_before_the_collector_may_have_said_what_it_has
     let sequence = Sequence(2);
     world.pump.fill(world.now).unwrap();
     assert_eq!(world.packets(), Vec::<Bytes>::new());
-    world.grant(Ack { version: 1, epoch, sequence, crc, ..Ack::default() });
+    world.grant(&Ack { version: 1, epoch, sequence, crc, ..Ack::default() });
     world.packets();
     assert_eq!(world.shared.lock().buffer.acknowledged(), sequence);
 }
@@ -219,7 +219,7 @@ fn what_left_early_and_was_too_long_for_the_peer_is_cut_and_leaves_again() {
     assert_eq!(packets.len(), 4, "CONNECT, SUBSCRIBE and two batches");
     // This server drops what is too long for it.
     assert_eq!(world.serve(&packets[..2]), [Connect, Subscribe]);
-    world.grant(Ack { version: 1, ..Ack::default() });
+    world.grant(&Ack { version: 1, ..Ack::default() });
     let packets = world.packets();
     assert!(packets.iter().all(|packet| packet.len() <= 2000));
     let heard = world.serve(&packets);
