@@ -20,7 +20,7 @@ pub enum Kind {
     Rmqtt,
 }
 
-/// A broker that keeps nothing on disk but its configuration. Dropping it kills it.
+/// A broker that keeps nothing on disk but its configuration, or retained messages too. Dropping it kills it.
 pub struct Broker {
     pub kind: Kind,
     /// MQTT over TLS.
@@ -30,6 +30,7 @@ pub struct Broker {
     folder: tempfile::TempDir,
     pki: PathBuf,
     packet_bytes_max: u32,
+    keeps: bool,
     process: Option<Child>,
 }
 
@@ -37,6 +38,15 @@ impl Broker {
     /// Starts one with the certificates that `rivulet-collector pki` made in this folder: `collector.pem`
     /// is the broker's here.
     pub fn start(kind: Kind, pki: &Path, packet_bytes_max: u32) -> Self {
+        Self::start_as(kind, pki, packet_bytes_max, false)
+    }
+
+    /// Mosquitto, with what is retained on disk, as it was up to a few messages ago.
+    pub fn start_keeping(pki: &Path, packet_bytes_max: u32) -> Self {
+        Self::start_as(Kind::Mosquitto, pki, packet_bytes_max, true)
+    }
+
+    fn start_as(kind: Kind, pki: &Path, packet_bytes_max: u32, keeps: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("rivulet-broker-").tempdir();
         let mut broker = Self {
             kind,
@@ -45,13 +55,14 @@ impl Broker {
             folder: folder.expect("a temporary folder"),
             pki: pki.to_owned(),
             packet_bytes_max,
+            keeps,
             process: None,
         };
         broker.run();
         broker
     }
 
-    /// Starts it again after [`Self::kill`]; it knows nothing of what was before.
+    /// Starts it again after [`Self::kill`] or [`Self::crash`].
     pub fn run(&mut self) {
         let mut command = match self.kind {
             Kind::Mosquitto => self.mosquitto(),
@@ -71,13 +82,25 @@ impl Broker {
 
     /// kill -9, and what it has on disk goes with it.
     pub fn kill(&mut self) {
+        self.crash();
+        let _ = fs::remove_dir_all(self.data());
+    }
+
+    /// kill -9; what it has on disk stays.
+    pub fn crash(&mut self) {
         let Some(mut child) = self.process.take() else { return };
         // The script that starts Mosquitto waits for it in a group of their own.
         let group = format!("-{}", child.id());
         let _ = Command::new("kill").args(["-9", "--", &group]).status();
         child.wait().expect("the process is our child");
-        let data = self.folder.path().join("data");
-        let _ = fs::remove_dir_all(data);
+    }
+
+    /// Panics with the end of its log if it has ended.
+    pub fn must_run(&mut self) {
+        let ended = self.process.as_mut().map(|child| child.try_wait().expect("it is our child"));
+        if let Some(Some(status)) = ended {
+            panic!("{:?} ended by itself: {status}\n{}", self.kind, self.said());
+        }
     }
 
     /// Where it is by TLS.
@@ -100,6 +123,10 @@ impl Broker {
 
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     fn built(&self, name: &str) -> Command {
@@ -132,6 +159,16 @@ impl Broker {
         ] {
             assert!(config.contains(from), "the sample has no `{from}`");
             config = config.replace(from, &to);
+        }
+        if self.keeps {
+            fs::create_dir_all(self.data()).expect("our folder");
+            let keeping = format!(
+                "persistence true\npersistence_location {}/\n\
+                 autosave_on_changes true\nautosave_interval 20",
+                self.data().display()
+            );
+            assert!(config.contains("persistence false"), "the sample keeps nothing");
+            config = config.replace("persistence false", &keeping);
         }
         // As root it would become another user, who cannot read the keys.
         config.push_str("user root\n");

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::broker::Broker;
 use super::process::{COLLECTOR, Process, RIVULET, run};
 use super::relay::{TcpRelay, UdpRelay};
 use super::server::{Server, free_port};
@@ -12,6 +13,10 @@ use super::server::{Server, free_port};
 pub const AGENT: &str = "edge-1";
 /// The collector's name at a broker.
 pub const CENTRE: &str = "centre-1";
+/// What the agent's `[uplink]` says so that a lost link is noticed soon.
+const SOON: &str = "keep_alive = \"1s\"\nidle_timeout = \"4s\"\ndial_timeout = \"2s\"\n";
+/// What the clock calls old is forgotten soon.
+const JOURNAL: &str = "[journal]\nage_max = \"1h\"\n";
 
 /// Both ends with their keys and configurations. Dropping it ends both and removes everything.
 pub struct Pipeline {
@@ -35,10 +40,22 @@ impl Pipeline {
         let relay = UdpRelay::start(port, seed);
         let source = pipeline.live_source(server, source.port) + &in_the_clear(server);
         let agent = pipeline.agent_config(&source, &format!("127.0.0.1:{}", relay.port), "16MiB");
-        let soon = "keep_alive = \"1s\"\nidle_timeout = \"4s\"\ndial_timeout = \"2s\"\n";
         let collector = pipeline.collector_config(&format!("127.0.0.1:{port}"));
-        pipeline.write_configs(&(agent + soon), &(collector + "[journal]\nage_max = \"1h\"\n"));
+        pipeline.write_configs(&(agent + SOON), &(collector + JOURNAL));
         (pipeline, relay)
+    }
+
+    /// The same with a broker between agent and collector that keeps what is retained, and relays on either
+    /// side of it. Large rows leave in fragments.
+    pub fn through_broker(server: &Server, source: &TcpRelay) -> (Self, Broker, [TcpRelay; 2]) {
+        let pipeline = Self::with_keys();
+        let broker = Broker::start_keeping(&pipeline.path("pki"), 100_000);
+        let relays = [(); 2].map(|()| TcpRelay::start(broker.tls_port));
+        let ends = [0, 1].map(|end: usize| format!("mqtts://127.0.0.1:{}", relays[end].port));
+        let source = pipeline.live_source(server, source.port) + &in_the_clear(server);
+        let (agent, collector) = pipeline.configs_at_broker(&source, "16MiB", &ends, "");
+        pipeline.write_configs(&(agent + SOON), &(collector + JOURNAL));
+        (pipeline, broker, relays)
     }
 
     /// The same with the lines of the agent's configuration that say how the connection is secured.
@@ -90,11 +107,23 @@ impl Pipeline {
     /// in the collector's section.
     pub fn meet_at_broker(&self, server: &Server, agent: &str, collector: &str, more: &str) {
         let source = self.live_source(server, server.port) + &in_the_clear(server);
+        let ends = [agent, collector].map(str::to_owned);
+        let (agent, collector) = self.configs_at_broker(&source, "256MiB", &ends, more);
+        self.write_configs(&agent, &collector);
+    }
+
+    fn configs_at_broker(
+        &self,
+        source: &str,
+        buffer_bytes_max: &str,
+        [agent, collector]: &[String; 2],
+        more: &str,
+    ) -> (String, String) {
         let nowhere = "127.0.0.1:1";
         // A broker that forgets silently is noticed sooner than by default.
         let endpoint = format!("silence_max = \"5s\"\nendpoint = \"{agent}\"");
         let agent = self
-            .agent_config(&source, nowhere, "256MiB")
+            .agent_config(source, nowhere, buffer_bytes_max)
             .replace(&format!("endpoint = \"quic://{nowhere}\""), &endpoint);
         let pki = self.path("pki");
         let section = format!(
@@ -107,7 +136,7 @@ impl Pipeline {
         let direct = self.collector_config(nowhere);
         let (head, rest) = direct.split_once("[listen]").expect("a listener");
         let (_, sinks) = rest.split_once("[[sink]]").expect("a sink");
-        self.write_configs(&agent, &format!("{head}{section}[[sink]]{sinks}"));
+        (agent, format!("{head}{section}[[sink]]{sinks}"))
     }
 
     fn empty() -> Self {

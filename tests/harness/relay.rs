@@ -176,10 +176,20 @@ impl Carrier {
     }
 }
 
+/// What happens to streams; nothing of them is lost while they live.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Current {
+    /// Each piece takes so much longer, and is a small one.
+    pub delay: Duration,
+    /// Nothing moves, and whoever connects waits.
+    pub held: bool,
+}
+
 /// Hands streams on. Runs until it is dropped.
 pub struct TcpRelay {
     /// Where clients are to connect.
     pub port: u16,
+    current: Arc<Mutex<Current>>,
     streams: Arc<Mutex<Vec<TcpStream>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -192,16 +202,25 @@ impl TcpRelay {
         listener.set_nonblocking(true).expect("a socket");
         let port = listener.local_addr().expect("it is bound").port();
         let (streams, stop) = <(Arc<Mutex<Vec<TcpStream>>>, Arc<AtomicBool>)>::default();
-        let (all, end) = (Arc::clone(&streams), Arc::clone(&stop));
+        let current: Arc<Mutex<Current>> = Arc::default();
+        let (all, end, flow) = (Arc::clone(&streams), Arc::clone(&stop), Arc::clone(&current));
         let thread = spawn(move || {
             while !end.load(Ordering::Relaxed) {
+                if flow.lock().expect("nobody panics with it").held {
+                    sleep(Duration::from_millis(5));
+                    continue;
+                }
                 match listener.accept() {
-                    Ok((client, _)) => connect(&client, to, &all),
+                    Ok((client, _)) => connect(&client, to, &all, &flow),
                     Err(_) => sleep(Duration::from_millis(5)),
                 }
             }
         });
-        Self { port, streams, stop, thread: Some(thread) }
+        Self { port, current, streams, stop, thread: Some(thread) }
+    }
+
+    pub fn current(&self, current: Current) {
+        *self.current.lock().expect("nobody panics with it") = current;
     }
 
     /// Every connection ends here and now.
@@ -220,7 +239,12 @@ impl Drop for TcpRelay {
     }
 }
 
-fn connect(client: &TcpStream, to: u16, all: &Mutex<Vec<TcpStream>>) {
+fn connect(
+    client: &TcpStream,
+    to: u16,
+    all: &Mutex<Vec<TcpStream>>,
+    current: &Arc<Mutex<Current>>,
+) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else {
         let _ = client.shutdown(Shutdown::Both);
         return;
@@ -230,11 +254,18 @@ fn connect(client: &TcpStream, to: u16, all: &Mutex<Vec<TcpStream>>) {
         let again = |stream: &TcpStream| stream.try_clone().expect("a second handle of a socket");
         let (mut from, mut to) = (again(from), again(to));
         all.lock().expect("nobody panics with it").push(again(&from));
+        let current = Arc::clone(current);
         spawn(move || {
             let mut buffer = vec![0; 65536];
             loop {
-                match from.read(&mut buffer) {
-                    Ok(len) if len > 0 && to.write_all(&buffer[..len]).is_ok() => {}
+                let len = if wait(&current) { PIECE_BYTES } else { buffer.len() };
+                match from.read(&mut buffer[..len]) {
+                    Ok(len) if len > 0 => {
+                        wait(&current);
+                        if to.write_all(&buffer[..len]).is_err() {
+                            break;
+                        }
+                    }
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     _ => break,
                 }
@@ -243,3 +274,19 @@ fn connect(client: &TcpStream, to: u16, all: &Mutex<Vec<TcpStream>>) {
         });
     }
 }
+
+/// For as long as the current holds the stream, or delays it; whether it did.
+fn wait(current: &Mutex<Current>) -> bool {
+    let mut waited = false;
+    loop {
+        let Current { delay, held } = *current.lock().expect("nobody panics with it");
+        sleep(if held { Duration::from_millis(5) } else { delay });
+        waited |= held || !delay.is_zero();
+        if !held {
+            return waited;
+        }
+    }
+}
+
+/// What a slow stream carries at once.
+const PIECE_BYTES: usize = 4096;
