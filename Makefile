@@ -44,9 +44,10 @@ sim: ## simulates SEEDS=1000 worlds of failing agents, links, brokers, disks and
 
 chaos: ## kills, cuts, storms, full disks and jumping clocks on real processes (KILLS=300, TRANSACTIONS=n, SEED=n, SERVERS="…")
 	SERVERS="$(SERVERS)" tests/servers.sh fetch all
+	tests/servers.sh fetch mosquitto
 	env SERVERS="$(SERVERS)" KILLS=$(KILLS) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --features collector --test chaos -- --nocapture --test-threads 1
 
-sim-bugs: ## makes ten deliberate bugs, one after the other, and lets the simulation find each (BUG=n, SEEDS=n)
+sim-bugs: ## makes ten deliberate bugs, one after the other, and lets the simulation find each (BUG=n, SEEDS=300)
 	env SEEDS=$(if $(filter command line,$(origin SEEDS)),$(SEEDS)) BUG=$(BUG) $(CARGO) run --quiet --features collector --example sim-bugs
 
 hostile: ## peers that mean no good at a real collector (CONVERSATIONS=300 that go a little wrong, SEED=n)

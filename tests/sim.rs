@@ -36,7 +36,7 @@ use world::World;
 /// What a debug build does in well under a minute.
 const SEEDS: u64 = 40;
 /// From so many on, several processes share them.
-const SHARED_FROM: u64 = 400;
+const SHARED_FROM: u64 = 200;
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 fn number(variable: &str) -> Option<u64> {
@@ -51,7 +51,7 @@ fn whatever_fails_the_sink_has_a_prefix_and_in_the_end_everything() {
     }
     let (seeds, began) = (number("SEEDS").unwrap_or(SEEDS), Instant::now());
     match (number("FIRST"), number("STEP")) {
-        (Some(first), Some(step)) => live(first, step, seeds),
+        (Some(first), Some(step)) => return live(first, step, seeds),
         _ if seeds < SHARED_FROM => live(0, 1, seeds),
         _ => share(seeds),
     }

@@ -1,7 +1,7 @@
 //! The collector: the real desks, intake and log, turned by the world; and a sink that checks. Agents
 //! come straight to its desks, or a broker stands between.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -99,20 +99,15 @@ pub(crate) struct Centre {
     told: HashMap<String, (u64, Sequence)>,
     /// The epoch of each agent's last batch that could not be taken.
     refused: HashMap<String, u64>,
-    /// Agents may come with another history than the one that they had.
-    forks: bool,
+    /// Agents that may come with another history than the one that they had.
+    forked: HashSet<String>,
     session: ServerSettings,
     reader: Option<Reader>,
     sink: Sink,
 }
 
 impl Centre {
-    pub(crate) fn new(
-        folder: PathBuf,
-        session: ServerSettings,
-        broker: Option<Broker>,
-        forks: bool,
-    ) -> Self {
+    pub(crate) fn new(folder: PathBuf, session: ServerSettings, broker: Option<Broker>) -> Self {
         let mut centre = Self {
             sink: Sink::default(),
             disk: Disk::mount(&folder),
@@ -128,7 +123,7 @@ impl Centre {
             acks: HashMap::new(),
             told: HashMap::new(),
             refused: HashMap::new(),
-            forks,
+            forked: HashSet::new(),
             session,
         };
         std::fs::create_dir_all(centre.path().parent().unwrap()).unwrap();
@@ -197,6 +192,11 @@ impl Centre {
         self.board.clear();
         self.session.receive_maximum = rng.u16(1..64);
         self.session.packet_bytes_max = [1 << 20, 3_000, 1_000][rng.usize(..3)];
+    }
+
+    /// From now on an agent may come with another history than the one that it had.
+    pub(crate) fn expect_fork(&mut self, agent: &str) {
+        self.forked.insert(agent.to_owned());
     }
 
     /// A connection is there.
@@ -297,7 +297,8 @@ impl Centre {
             match ack.demand {
                 // What is behind a batch that was refused is missing it.
                 Some(Demand::NewEpoch | Demand::Schemas) => {
-                    assert!(self.forks, "{agent}: an epoch without cause: {ack:?}");
+                    let forked = self.forked.contains(&agent);
+                    assert!(forked, "{agent}: an epoch without cause: {ack:?}");
                     self.refused.insert(agent.clone(), ack.demand_epoch);
                 }
                 Some(Demand::Rewind) if self.broker.is_none() => {

@@ -32,15 +32,6 @@ pub(crate) struct Faults {
     pub(crate) failed_over: u32,
 }
 
-impl Faults {
-    /// Whether agents may come with another history than the one that they had.
-    fn fork(&self) -> bool {
-        let Self { power_cut, backup_restored, buffer_lost, rotten, disk_failed, .. } = *self;
-        let causes = [power_cut, backup_restored, buffer_lost, rotten, disk_failed];
-        causes.into_iter().chain([self.history_reset]).any(|rate| rate > 0)
-    }
-}
-
 pub(crate) struct World {
     seed: u64,
     rng: Rng,
@@ -58,6 +49,8 @@ pub(crate) struct World {
     _folder: TempDir,
 }
 
+/// The one end of an agent that it goes on after as if it had not been.
+const KILLED: &str = "it is killed";
 const STORY_MAX: usize = 120;
 /// Far more than any seed needs once nothing fails any more.
 const STEPS_TO_DRAIN: u32 = 20_000;
@@ -117,7 +110,7 @@ impl World {
             .collect();
         Self {
             seed,
-            centre: Centre::new(folder.path().join("centre"), session, broker, faults.fork()),
+            centre: Centre::new(folder.path().join("centre"), session, broker),
             commits_left: rng.u32(10..80),
             rng,
             now,
@@ -377,6 +370,9 @@ impl World {
             let what = [Refused::Space, Refused::Write, Refused::Sync][rng.usize(..3)];
             let (edges, times) = (rng.bool(), rng.u32(1..6));
             edge.sound &= !edges;
+            if edges {
+                self.centre.expect_fork(&edge.name);
+            }
             let disk = if edges { &edge.disk } else { &self.centre.disk };
             disk.refuse(what, times);
             return self
@@ -384,6 +380,7 @@ impl World {
         }
         if once_in(rng, faults.rotten / 10) {
             let rotten = edge.rot(rng);
+            self.centre.expect_fork(&edge.name);
             return self.tell(|| format!("edge-{index}: {rotten} rows rot"));
         }
         if once_in(rng, 4) {
@@ -405,7 +402,7 @@ impl World {
             edge.history.reset();
             ("its server's history begins anew", edge.lose(rng, self.now))
         } else if once_in(rng, faults.agent_killed / 10) {
-            ("it is killed", edge.kill(rng, self.now))
+            (KILLED, edge.kill(rng, self.now))
         } else if once_in(rng, faults.power_cut / 10) {
             ("its power is cut", edge.cut_power(rng, self.now))
         } else if once_in(rng, faults.backup_restored / 10) {
@@ -415,6 +412,9 @@ impl World {
         } else {
             return;
         };
+        if opening.0 != KILLED {
+            self.centre.expect_fork(&edge.name);
+        }
         // Its connections end: the collector hears of it, or only its own clock tells.
         for (number, link) in &mut self.links {
             let seat = self.centre.seats.get(number);
