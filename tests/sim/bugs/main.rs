@@ -90,6 +90,15 @@ fn cargo(target: &Path, folder: &Path) -> Command {
     cargo.current_dir(folder);
     let target = std::path::absolute(target).expect("a path");
     cargo.env("CARGO_TARGET_DIR", target);
+    // What cargo told this program of its package would make dependencies that look at it build again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    // It takes longer to build than to run.
+    cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0").env("CARGO_PROFILE_DEV_DEBUG", "none");
     cargo
 }
 
