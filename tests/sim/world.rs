@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use rivulet::agent::pump::{Notice, PumpError};
+use rivulet::buffer::Opening;
 use rivulet::mqtt::{Input, ServerSettings};
 use tempfile::TempDir;
 
@@ -24,6 +25,8 @@ pub(crate) struct Faults {
     pub(crate) power_cut: u32,
     pub(crate) backup_restored: u32,
     pub(crate) buffer_lost: u32,
+    /// Once, as soon as something of it has arrived: the new one has the same numbers.
+    pub(crate) lost_early: bool,
     pub(crate) rotten: u32,
     pub(crate) disk_failed: u32,
     pub(crate) collector_killed: u32,
@@ -70,16 +73,20 @@ impl World {
             die_once_in: [0, 0, 60, 200][rng.usize(0..4)],
             delay_max: Duration::from_millis([1, 50, 900][rng.usize(0..3)]),
         };
+        // In some worlds no agent ever comes with another history than the one that it had.
+        let forks = rng.u32(..3) > 0;
         let mut rate = |rates: [u32; 4]| rates[rng.usize(0..4)];
+        let mut fork = |rates| if forks { rate(rates) } else { 0 };
         let faults = Faults {
+            power_cut: fork([0, 0, 80, 300]),
+            backup_restored: fork([0, 0, 0, 120]),
+            buffer_lost: fork([0, 0, 0, 150]),
+            lost_early: fork([0, 0, 1, 1]) > 0,
+            rotten: fork([0, 0, 0, 60]),
+            disk_failed: fork([0, 0, 0, 40]),
+            history_reset: fork([0, 0, 0, 30]),
             agent_killed: rate([0, 50, 150, 400]),
-            power_cut: rate([0, 0, 80, 300]),
-            backup_restored: rate([0, 0, 0, 120]),
-            buffer_lost: rate([0, 0, 0, 150]),
-            rotten: rate([0, 0, 0, 60]),
-            disk_failed: rate([0, 0, 0, 40]),
             collector_killed: rate([0, 0, 100, 300]),
-            history_reset: rate([0, 0, 0, 30]),
             failed_over: rate([0, 0, 0, 100]),
             broker_crashed: rate([0, 60, 200, 400]),
         };
@@ -131,6 +138,11 @@ impl World {
         let troubled = self.rng.u32(100..500);
         for _ in 0..troubled {
             self.step();
+            if self.faults.lost_early && self.centre.sunk(&self.edges[0].name) > 0 {
+                self.faults.lost_early = false;
+                let opening = self.edges[0].lose(&mut self.rng, self.now);
+                self.reopened(0, "its buffer is lost early", &opening);
+            }
         }
         self.tell(|| "nothing fails any more".to_owned());
         (self.weather.cut_once_in, self.weather.die_once_in) = (0, 0);
@@ -398,7 +410,7 @@ impl World {
         let delivered = edge.has_read_all()
             && edge.pump.is_drained()
             && self.centre.sunk(&edge.name) == edge.history.changes.len();
-        let opening = if delivered && once_in(rng, faults.history_reset / 10) {
+        let (what, opening) = if delivered && once_in(rng, faults.history_reset / 10) {
             edge.history.reset();
             ("its server's history begins anew", edge.lose(rng, self.now))
         } else if once_in(rng, faults.agent_killed / 10) {
@@ -412,8 +424,13 @@ impl World {
         } else {
             return;
         };
-        if opening.0 != KILLED {
-            self.centre.expect_fork(&edge.name);
+        self.reopened(index, what, &opening);
+    }
+
+    /// An agent is there again with what is left of its buffer.
+    fn reopened(&mut self, index: usize, what: &str, opening: &Opening) {
+        if what != KILLED {
+            self.centre.expect_fork(&self.edges[index].name);
         }
         // Its connections end: the collector hears of it, or only its own clock tells.
         for (number, link) in &mut self.links {
@@ -425,7 +442,7 @@ impl World {
                 }
             }
         }
-        self.tell(|| format!("edge-{index}: {opening:?}"));
+        self.tell(|| format!("edge-{index}: {what}: {opening:?}"));
     }
 
     fn cut_all(&mut self) {
