@@ -35,7 +35,7 @@ impl Way {
         match self {
             Self::Straight(relay) => relay.weather(Weather::default()),
             Self::Brokered(_, relays) => {
-                relays.iter().for_each(|it| it.current(Current::default()))
+                relays.iter().for_each(|it| it.current(Current::default()));
             }
         }
     }
