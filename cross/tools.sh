@@ -8,6 +8,7 @@
 #   tools.sh cc amd64|arm64     fetches musl, and gcc for arm64; prints the path of a C compiler
 #   tools.sh ld|ar amd64|arm64  prints the path of what links and archives
 #   tools.sh qemu               fetches an emulator of arm64; prints its path
+#   tools.sh debootstrap        fetches what makes a small Debian in a folder; prints where that lies
 #
 # Environment: CROSS_ROOT   where everything lives (default: target/cross-tools of the project)
 #              DEB_MIRROR, DEB_SECURITY_MIRROR, DEB_KEYRING (default: what this machine's apt uses)
@@ -15,52 +16,22 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=${CROSS_ROOT:-$HERE/../target/cross-tools}
 mkdir -p "$ROOT"; ROOT=$(cd "$ROOT" && pwd)
-uri() { # the first mirror in this machine's apt sources that matches
-  local files; files=$(ls /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list /etc/apt/sources.list 2> /dev/null || true)
-  [ -n "$files" ] || return 0
-  sed -n "s/^URIs: *//p; s/^deb \(\[[^]]*\] \)\?\(http[^ ]*\).*/\2/p" $files | grep -E "$1" | head -n 1 || true
-}
-MIRROR=${DEB_MIRROR:-$(uri '/debian/?$')}
-SECMIRROR=${DEB_SECURITY_MIRROR:-$(uri 'debian-security/?$')}
-KEYRING=${DEB_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
 say() { echo "cross/tools.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
-
-can_fetch() { # every reason why this machine cannot, in words
-  [ "$(uname -m)" = x86_64 ] || die "cannot fetch $1: only x86-64 machines are supported, this is $(uname -m)"
-  local p
-  for p in apt-get apt-cache dpkg-deb tar flock; do
-    command -v $p > /dev/null || die "cannot fetch $1: this machine has no $p (a Debian-like system is needed)"
-  done
-  [ -e "$KEYRING" ] || die "cannot fetch $1: no archive keyring at $KEYRING (package debian-archive-keyring, or set DEB_KEYRING)"
-  [ -n "$MIRROR" ] || die "cannot fetch $1: no Debian mirror in this machine's apt sources; set DEB_MIRROR"
-  [ -n "$SECMIRROR" ] || die "cannot fetch $1: no Debian security mirror in this machine's apt sources; set DEB_SECURITY_MIRROR"
-}
+. "$HERE/debian.sh"
 
 fetch() { # NAME PACKAGE...: unpacked in $ROOT/NAME, once; a name that ends in - stands for those that begin with it
   local name=$1; shift
   [ -e "$ROOT/$name/.ok" ] && return
-  can_fetch "$name"
+  can_fetch "$name" apt-get apt-cache dpkg-deb tar flock; can_fetch_updates "$name"
   ( flock 9; [ -e "$ROOT/$name/.ok" ] || fetch_locked "$name" "$@" ) 9> "$ROOT/.lock-$name"
 }
 
 fetch_locked() {
   local name=$1 r=$ROOT/$1 a=$ROOT/.apt-$1 t0=$SECONDS; shift
-  rm -rf "$r" "$a"; mkdir -p "$r" "$a"/{lists/partial,archives/partial,etc/apt.conf.d,debs}
-  : > "$a/status"
-  printf 'deb [signed-by=%s] %s bookworm main\n' "$KEYRING" "$MIRROR" > "$a/etc/sources.list"
-  printf 'deb [signed-by=%s] %s bookworm-security main\n' "$KEYRING" "$SECMIRROR" >> "$a/etc/sources.list"
-  cat > "$a/apt.conf" <<E
-Dir "$a/";
-Dir::Etc "$a/etc/"; Dir::Etc::main "none"; Dir::Etc::parts "apt.conf.d";
-Dir::Etc::sourcelist "sources.list"; Dir::Etc::sourceparts "none";
-Dir::Etc::preferences "none"; Dir::Etc::preferencesparts "apt.conf.d";
-Dir::State "$a/"; Dir::State::lists "$a/lists/"; Dir::State::status "$a/status";
-Dir::Cache "$a/"; Dir::Cache::archives "$a/archives/";
-APT::Architecture "amd64"; APT::Architectures { "amd64"; "arm64"; };
-APT::Install-Recommends "false"; APT::Sandbox::User "root";
-Acquire::Languages "none"; Acquire::Retries "3";
-E
+  rm -rf "$r" "$a"; mkdir -p "$r"
+  apt_of_its_own "$a" "deb [signed-by=$KEYRING] $MIRROR bookworm main
+deb [signed-by=$KEYRING] $SECMIRROR bookworm-security main" amd64 arm64
   say "fetching $name through this machine's Debian mirror into $ROOT; nothing is installed"
   ( export APT_CONFIG=$a/apt.conf
     apt-get -qq update || die "cannot fetch $name: the package lists could not be read (see above)"
@@ -68,7 +39,8 @@ E
   local deb
   for deb in "$a"/debs/*.deb; do
     dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$r" --keep-directory-symlink --no-same-owner --no-wildcards-match-slash \
-      --exclude='./usr/share/*' --exclude='./usr/src/rustc-*/compiler' --exclude='./usr/src/rustc-*/src' \
+      --exclude='./usr/share/doc/*' --exclude='./usr/share/man/*' --exclude='./usr/share/locale/*' \
+      --exclude='./usr/src/rustc-*/compiler' --exclude='./usr/src/rustc-*/src' \
       --exclude='./usr/lib/gcc-cross/*/*/*san*' --exclude='./usr/bin/qemu-[b-z]*' --exclude='./usr/bin/qemu-a[b-z]*'
   done
   local bytes; bytes=$(du -cb "$a"/debs/*.deb | tail -n 1 | cut -f 1)
@@ -145,8 +117,10 @@ begin() { # musl's libc with gcc's begin, end and unwinder, where rustc looks fo
 
 qemu() { fetch qemu qemu-user-static; echo "$ROOT/qemu/usr/bin/qemu-aarch64-static"; }
 
+debootstrap() { fetch debootstrap debootstrap; echo "$ROOT/debootstrap/usr"; }
+
 case $*,$# in
-  rust,1 | qemu,1) "$1" ;;
+  rust,1 | qemu,1 | debootstrap,1) "$1" ;;
   cc\ a[mr][dm]64,2 | ld\ a[mr][dm]64,2 | ar\ a[mr][dm]64,2 | begin\ a[mr][dm]64,2) "$@" ;;
-  *) sed -n '2,16p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  *) sed -n '2,15p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
