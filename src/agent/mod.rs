@@ -29,11 +29,14 @@ use std::time::Instant;
 
 use log::{info, warn};
 use smol::channel::{self, Receiver};
+use smol::future;
 
 use crate::buffer::{Buffer, BufferError, Opening};
 use crate::config::agent::{Config, Gaps, Source};
 use crate::source::Stopper;
 use crate::telemetry::counters::Counters;
+use crate::telemetry::health;
+use crate::telemetry::notify::{Notifier, Sign};
 use crate::telemetry::socket::{self, SocketError, StatusSocket};
 use crate::telemetry::status::{self, Status};
 use crate::transport::{self, TransportError};
@@ -83,14 +86,14 @@ pub fn run(config: &Config, stop: Receiver<&'static str>) -> Result<(), AgentErr
     let source = settings::source(config).map_err(AgentError::Source)?;
     let socket = config.state_dir.join(socket::FILE_NAME);
     let (figures, queue, name) = (Arc::clone(&counters), shared.clone(), config.agent.clone());
-    let socket = StatusSocket::open(&socket, move || {
+    let look = move || {
         let now = Instant::now();
         if let Ok(holds) = holds(&queue.lock().buffer) {
             figures.buffer_is(holds, now);
         }
         figures.status(&name, now)
-    })
-    .map_err(AgentError::Socket)?;
+    };
+    let socket = StatusSocket::open(&socket, look.clone()).map_err(AgentError::Socket)?;
     let (ring, staged) = channel::bounded(1);
     let (idle, behind) = (Arc::default(), Arc::default());
     let (finished, stopper) = (Arc::default(), Stopper::default());
@@ -112,7 +115,14 @@ pub fn run(config: &Config, stop: Receiver<&'static str>) -> Result<(), AgentErr
     let agent = config.agent.clone();
     let ties = link::Ties { counters, agent, staged, idle, behind, stop, finished };
     let mut pump = Pump::new(settings::pump(config), shared.clone());
-    let end = smol::block_on(link::run(&mut pump, dial, shared.clone(), &ties));
+    let systemd = Notifier::from_env();
+    let end = smol::block_on(future::or(
+        link::run(&mut pump, dial, shared.clone(), &ties),
+        // On the link's thread and behind the buffer's lock: a sign that both are free.
+        async { match systemd.attend(|| sign(&look())).await {} },
+    ));
+    systemd.stopping();
+    drop(look);
     if let End::Stopped(signal) = end {
         info!("stopping: {signal}");
     }
@@ -161,6 +171,10 @@ fn holds(buffer: &Buffer) -> Result<status::Buffer, BufferError> {
         bytes: usage.bytes,
         ..status::Buffer::default()
     })
+}
+
+fn sign(status: &Status) -> Sign {
+    Sign { words: status.line(), alive: !health::hangs(status) }
 }
 
 /// What the buffer of an agent that does not run tells of it.

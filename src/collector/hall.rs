@@ -257,6 +257,12 @@ impl Hall {
         }
     }
 
+    /// How many agents are known by a connection of their own or through a broker.
+    pub(super) fn agents(&self) -> usize {
+        let board = self.board();
+        board.agents.len() + board.through.len()
+    }
+
     /// Tells everybody that the collector stops.
     pub(super) fn dismiss_all(&self) {
         for seat in self.board().agents.values() {

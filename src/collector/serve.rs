@@ -26,6 +26,7 @@ use crate::mqtt::ServerSettings;
 use crate::sink::file::Files;
 use crate::sink::stdout::Stdout;
 use crate::sink::{Sink, SinkError, file};
+use crate::telemetry::notify::{Notifier, Sign};
 use crate::transport::TransportError;
 
 use super::broker::{self, Broker};
@@ -138,6 +139,8 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
     let open = |listen| Doors::open(listen, &config.data_dir);
     let doors = listen.map(open).transpose()?;
     let broker = broker.map(|config| Broker { config, hall: &hall, elsewhere });
+    let systemd = Notifier::from_env();
+    let told = async { match systemd.attend(|| sign(&hall)).await {} };
     smol::block_on(future::or(
         async {
             let signal = stop.recv().await.unwrap_or("the end of the input");
@@ -156,9 +159,10 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
                     None => std::future::pending().await,
                 }
             };
-            future::or(direct, through).await;
+            future::or(future::or(direct, through), told).await;
         },
     ));
+    systemd.stopping();
     hall.dismiss_all();
     smol::block_on(async {
         // The desks get a moment to say goodbye.
@@ -174,6 +178,11 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
     threads.into_iter().for_each(join);
     info!("stopped");
     Ok(())
+}
+
+/// The doors' thread turns, and the board is free.
+fn sign(hall: &Hall) -> Sign {
+    Sign { words: format!("agents that are in: {}", hall.agents()), alive: true }
 }
 
 /// A sink that has seen more than the log has: the log is an older copy. What was lost comes again under

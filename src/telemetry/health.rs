@@ -15,6 +15,18 @@ use super::status::{State, Status};
 /// within a minute.
 pub const SILENT_MS_MAX: u64 = 60_000;
 
+/// How long a connected source may be silent, in milliseconds, before only a new start helps: twice its longest
+/// heartbeat ends a dead connection, and no transaction takes so long to be stored.
+pub const HANGS_MS: u64 = 600_000;
+
+/// Whether the agent waits for nothing that is outside of it, and still does nothing. What it waits for (a
+/// server, a link, a disk) is mended where it is, and not by a new start.
+pub fn hangs(status: &Status) -> bool {
+    let (source, buffer) = (&status.source, &status.buffer);
+    let waits = buffer.paused || buffer.disk.refuses() || status.stopped.is_some();
+    source.state == State::Connected && source.silent_ms > HANGS_MS && !waits
+}
+
 /// Why the agent is not healthy; empty if it is.
 pub fn reasons(status: &Status) -> Vec<String> {
     [stopped(status), source(status), disk(status), buffer(status), link(status)]
@@ -142,6 +154,28 @@ mod tests {
         status.source.state = State::Finished;
         status.source.silent_ms = 10 * SILENT_MS_MAX;
         assert_eq!(reasons(&status), [""; 0]);
+    }
+
+    #[test]
+    fn only_a_standstill_without_a_cause_outside_calls_for_a_new_start() {
+        let silent = |change: &dyn Fn(&mut Status)| {
+            let mut status = well();
+            status.source.silent_ms = HANGS_MS + 1;
+            status.link.silent_ms = HANGS_MS + 1;
+            change(&mut status);
+            hangs(&status)
+        };
+        assert!(silent(&|_| {}));
+        assert!(!silent(&|status| status.source.silent_ms = HANGS_MS));
+        assert!(!silent(&|status| status.source.state = State::Connecting));
+        assert!(!silent(&|status| status.source.state = State::Finished));
+        assert!(!silent(&|status| status.buffer.paused = true));
+        assert!(!silent(&|status| status.buffer.disk = Disk::Full));
+        assert!(!silent(&|status| status.stopped = Some("binlog.000042 was purged".to_owned())));
+        let mut status = well();
+        status.link.state = State::Connecting;
+        status.link.silent_ms = 100 * HANGS_MS;
+        assert!(!hangs(&status), "a dead link is no reason");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | [`logger`] | the log's lines |
 //! | [`socket`] | the local socket on which a running agent tells its status |
 //! | [`signals`] | the operator's wish to stop |
+//! | [`notify`] | what systemd is told |
 //! | [`utc`] | times as people write them |
 //!
 //! Health is progress, not a process that exists: "source heard, backlog acknowledged, both within
@@ -16,6 +17,7 @@
 pub mod counters;
 pub mod health;
 pub mod logger;
+pub mod notify;
 pub mod signals;
 pub mod socket;
 pub mod status;

@@ -212,6 +212,24 @@ impl fmt::Display for State {
     }
 }
 
+impl Status {
+    /// The whole in one line.
+    pub fn line(&self) -> String {
+        let Self { source, buffer, link, .. } = self;
+        let waiting = match buffer.batches {
+            0 => "nothing waits".to_owned(),
+            1 => "1 batch waits".to_owned(),
+            batches => format!("{batches} batches wait"),
+        };
+        let summary = format!("source {}, link {}, {waiting}", source.state, link.state);
+        let line = match self.reasons.join("; ") {
+            reasons if reasons.is_empty() => format!("healthy: {summary}"),
+            reasons => format!("NOT HEALTHY: {reasons} ({summary})"),
+        };
+        tame(&line)
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, batches, buffer, link, .. } = self;
@@ -371,6 +389,16 @@ buffer    epoch 1: 9 staged, 7 acknowledged; 2 batches, 40 rows wait; 4096 of 53
 link      connecting, mqtts://centre:8883, heard 70 s ago, 4 reconnects
 "
         );
+    }
+
+    #[test]
+    fn one_line_tells_health_and_what_waits() {
+        let mut status = status();
+        let summary = "source connected, link connecting, 2 batches wait";
+        assert_eq!(status.line(), format!("NOT HEALTHY: link: down for 75 s ({summary})"));
+        status.reasons = Vec::new();
+        status.buffer.batches = 0;
+        assert_eq!(status.line(), "healthy: source connected, link connecting, nothing waits");
     }
 
     #[test]

@@ -97,11 +97,16 @@ impl Process {
         self.child.wait().expect("the process is our child");
     }
 
+    /// Sends it a signal, by its name without SIG.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "no signal for {} {pid}", self.name);
+    }
+
     /// SIGTERM, and the status it ends with; panics if that takes longer than `patience`.
     pub fn terminate(&mut self, patience: Duration) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "no signal for {} {pid}", self.name);
+        self.signal("TERM");
         let start = Instant::now();
         loop {
             if let Some(status) = self.ended() {
