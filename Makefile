@@ -25,7 +25,7 @@ ONLY ?=
 PHOTOS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim sim-bugs chaos network interop hostile load differential fuzz agent collector bench size memory cross-amd64 cross-arm64 cross-test
+.PHONY: help run test check sim sim-bugs chaos network interop hostile load differential fuzz agent collector bench size memory cross-amd64 cross-arm64 cross-test image deb dist package-test reproducible
 
 help: ## lists what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -113,3 +113,22 @@ size: cross-amd64 ## tells the static program's size in bytes, and fails if that
 
 memory: cross-amd64 ## tells what the static program takes of memory to decode, and fails if that is more than MEMORY_MAX (KiB)
 	cross/memory.sh target/cross/amd64/rivulet $(MEMORY_MAX)
+
+image: cross-amd64 cross-arm64 ## OCI images for both architectures, without an engine; fails if one has more than 5 MB: target/dist/*.image.tar
+	cross/package.sh image amd64
+	cross/package.sh image arm64
+
+deb: cross-amd64 cross-arm64 ## Debian packages for both architectures: target/dist/*.deb
+	cross/package.sh deb amd64
+	cross/package.sh deb arm64
+
+dist: image deb ## all that is installed, archives too, and its checksums: target/dist
+	cross/package.sh archive amd64
+	cross/package.sh archive arm64
+	cross/package.sh sums
+
+package-test: image deb ## runs the images' programs, and installs, upgrades, removes and purges the package in a small Debian; needs root
+	cross/package-test.sh
+
+reproducible: ## builds the x86-64 program here and in a second place, and fails if one byte differs
+	CARGO="$(CARGO)" cross/reproducible.sh

@@ -33,11 +33,16 @@ set_for() { export "$1=${!1:-$2}"; } # what the caller has set stays
 set_for LIBSQLITE3_FLAGS "-USQLITE_ENABLE_FTS3 -USQLITE_ENABLE_FTS3_PARENTHESIS -USQLITE_ENABLE_FTS5 -USQLITE_ENABLE_RTREE
   -USQLITE_ENABLE_DBSTAT_VTAB -USQLITE_ENABLE_STAT4 -USQLITE_ENABLE_COLUMN_METADATA -USQLITE_ENABLE_LOAD_EXTENSION
   -USQLITE_SOUNDEX -DSQLITE_OMIT_LOAD_EXTENSION -DSQLITE_OMIT_JSON -DSQLITE_OMIT_DEPRECATED -DSQLITE_OMIT_SHARED_CACHE"
+# No path of this machine gets into the file, neither Rust's (what a panic says of its place) nor C's (__FILE__): wherever
+# it is built, it is the same (make reproducible).
+sysroot=$("${RUSTC:-rustc}" --print sysroot)
+flags="--remap-path-prefix=$PWD=rivulet --remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust" cflags=-ffile-prefix-map=$PWD=rivulet
+for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
+  flags+=" --remap-path-prefix=$folder=" cflags+=" -ffile-prefix-map=$folder="
+done
 # A panic ends the program, so nothing ever unwinds, neither Rust nor C: the tables for it would be a tenth of the file.
-export "CFLAGS_$under=-fno-asynchronous-unwind-tables -fno-unwind-tables"
-flags="-C force-unwind-tables=no"
-# What a panic says of its place needs no more than the crate's name and version.
-for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do flags+=" --remap-path-prefix=$folder="; done
+export "CFLAGS_$under=-fno-asynchronous-unwind-tables -fno-unwind-tables $cflags"
+flags+=" -C force-unwind-tables=no"
 export "CARGO_TARGET_${upper}_RUSTFLAGS=$flags" CARGO_TARGET_DIR=target/cross
 
 installed() { # whether rustc has its library for the target

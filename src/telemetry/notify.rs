@@ -93,10 +93,9 @@ impl Notifier {
 
     fn say(&self, message: &str) {
         let Some((socket, to)) = &self.to else { return };
-        if let Err(error) = socket.send_to_addr(message.as_bytes(), to) {
-            if !self.has_failed.swap(true, Ordering::Relaxed) {
-                warn!("systemd: cannot be told how it goes: {error}");
-            }
+        let Err(error) = socket.send_to_addr(message.as_bytes(), to) else { return };
+        if !self.has_failed.swap(true, Ordering::Relaxed) {
+            warn!("systemd: cannot be told how it goes: {error}");
         }
     }
 }

@@ -166,8 +166,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let wrong = |why: &dyn fmt::Display| format!("{}: {why}", path.display());
     let facts = fs::metadata(path).map_err(|error| wrong(&error))?;
-    if facts.permissions().mode() & 0o007 != 0 {
-        return Err(wrong(&"is a private key and open to everybody; chmod 600 it"));
+    // As strict as those who use it.
+    if facts.permissions().mode() & 0o077 != 0 {
+        return Err(wrong(&"is a private key and open to others; chmod 600 it"));
     }
     let pem = fs::read(path).map_err(|error| wrong(&error))?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| wrong(&error))
@@ -245,7 +246,7 @@ mod tests {
         assert_eq!(lines.len(), 4, "{text}");
         assert!(lines[0].ends_with("ca.pem: holds no certificate in PEM"), "{text}");
         assert!(lines[1].contains("absent.pem: No such file"), "{text}");
-        assert!(lines[2].ends_with("is a private key and open to everybody; chmod 600 it"));
+        assert!(lines[2].ends_with("is a private key and open to others; chmod 600 it"));
         assert!(lines[3].ends_with("is not a directory"), "{text}");
     }
 
