@@ -90,8 +90,8 @@ END
 }
 lines() { find "$1/changes" -type f \( -name '*.jsonl' -o -name '*.json' \) -exec cat {} + | wc -l; }
 all_lines() { [ "$(lines "$1")" = "$expected" ]; }
-drained() { "$@" status | grep -q 'buffer .*; 0 batches, 0 rows wait'; }
-filled() { "$@" status | grep -q 'buffer .*: [1-9][0-9]* staged, 0 acknowledged; [1-9]'; }
+drained() { "$@" status 2> /dev/null | grep -q 'buffer .*; 0 batches, 0 rows wait'; }
+filled() { "$@" status 2> /dev/null | grep -q 'buffer .*: [1-9][0-9]* staged, 0 acknowledged; [1-9]'; }
 
 # --- images
 
