@@ -196,7 +196,7 @@ deb() {
   [ "$(in_root systemctl is-enabled rivulet.service)" = enabled ] || die "the service is not enabled"
   say "deb: installed $version, service enabled; $(in_root systemctl --version | head -n 1) says of the units:"
   mkdir "$r/tmp/units"; cp cross/*.service cross/units.sh "$r/tmp/units/"
-  in_root sh /tmp/units/units.sh
+  in_root sh /tmp/units/units.sh; rm -r "$r/tmp/units"
 
   collector "$c"; agent "$r" "$c" "$(in_root id -u rivulet)"
   run=(chroot --userspec=rivulet:rivulet "$r" /usr/bin/rivulet)
