@@ -127,7 +127,7 @@ dist: image deb ## all that is installed, archives too, and its checksums: targe
 	cross/package.sh archive arm64
 	cross/package.sh sums
 
-package-test: image deb ## runs the images' programs, and installs, upgrades, removes and purges the package in a small Debian; needs root
+package-test: image deb ## runs the images' programs, and installs, upgrades and purges the package in a small Debian, also under systemd; needs root
 	cross/package-test.sh
 
 reproducible: ## builds the x86-64 program here and in a second place, and fails if one byte differs
