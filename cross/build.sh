@@ -35,15 +35,14 @@ set_for LIBSQLITE3_FLAGS "-USQLITE_ENABLE_FTS3 -USQLITE_ENABLE_FTS3_PARENTHESIS 
   -USQLITE_SOUNDEX -DSQLITE_OMIT_LOAD_EXTENSION -DSQLITE_OMIT_JSON -DSQLITE_OMIT_DEPRECATED -DSQLITE_OMIT_SHARED_CACHE"
 # No path of this machine gets into the file, neither Rust's (what a panic says of its place) nor C's (__FILE__): wherever
 # it is built, it is the same (make reproducible).
-sysroot=$("${RUSTC:-rustc}" --print sysroot)
-flags="--remap-path-prefix=$PWD=rivulet --remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust" cflags=-ffile-prefix-map=$PWD=rivulet
+flags="--remap-path-prefix=$PWD=rivulet" cflags=-ffile-prefix-map=$PWD=rivulet
 for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
   flags+=" --remap-path-prefix=$folder=" cflags+=" -ffile-prefix-map=$folder="
 done
 # A panic ends the program, so nothing ever unwinds, neither Rust nor C: the tables for it would be a tenth of the file.
 export "CFLAGS_$under=-fno-asynchronous-unwind-tables -fno-unwind-tables $cflags"
 flags+=" -C force-unwind-tables=no"
-export "CARGO_TARGET_${upper}_RUSTFLAGS=$flags" CARGO_TARGET_DIR=target/cross
+export CARGO_TARGET_DIR=target/cross
 
 installed() { # whether rustc has its library for the target
   local folder; folder=$(rustc --print target-libdir --target "$target" 2> /dev/null) && ls "$folder"/libstd-*.rlib > /dev/null 2>&1
@@ -79,6 +78,9 @@ case $way in
   2) library ;;
   *) die "WAY is '$way', must be 1 or 2" ;;
 esac
+# The library's source may lie below this folder; of several prefixes that fit, the last counts.
+flags+=" --remap-path-prefix=$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/src/rust=/rust"
+export "CARGO_TARGET_${upper}_RUSTFLAGS=$flags"
 ${CARGO:-cargo} "${build[@]}" --locked --release --bin rivulet --target "$target" "${features[@]}" >&2
 
 program=target/cross/$arch/rivulet${variant:+-$variant}

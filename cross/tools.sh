@@ -73,7 +73,7 @@ rust() {
   fetch rust rustc-web libstd-rust-web libstd-rust-web-dev libllvm rust-web-src \
     libz3-4 libxml2 libicu72 libedit2 libbsd0 libmd0 libtinfo6 libffi8
   local r=$ROOT/rust/usr
-  wrapper "$ROOT/rustc" "LD_LIBRARY_PATH='$(libraries rust)' exec '$r/bin/rustc' --sysroot '$r' --remap-path-prefix '$r/lib/rustlib/src/rust=/rust' \"\$@\""
+  wrapper "$ROOT/rustc" "LD_LIBRARY_PATH='$(libraries rust)' exec '$r/bin/rustc' --sysroot '$r' \"\$@\""
 }
 
 musl() { case $1 in amd64) echo x86_64-linux-musl ;; arm64) echo aarch64-linux-musl ;; esac; }
