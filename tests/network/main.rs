@@ -56,7 +56,7 @@ const SCENES: [(&str, Scene); 7] = [
 
 /// 1,000 rows a second.
 const PACE: Duration = Duration::from_millis(10);
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
     let chosen = std::env::var("SCENES").unwrap_or_default();

@@ -398,7 +398,13 @@ impl World {
         if once_in(rng, 4) {
             return edge.abandon();
         }
-        if edge.history.manner.gtids && once_in(rng, faults.failed_over / 10) {
+        // GTIDs that began anew, on a server that was never seen, tell nothing: the first that arrives must
+        // come from the server that was reset.
+        let told = match edge.history.beginning() {
+            0 => true,
+            anew => self.centre.sunk(&edge.name) > edge.history.changes_before(anew),
+        };
+        if edge.history.manner.gtids && told && once_in(rng, faults.failed_over / 10) {
             edge.abandon();
             edge.history.fail_over(rng);
             let read = edge.reading.checkpoint.clone();
