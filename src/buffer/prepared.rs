@@ -13,6 +13,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::fault::Fault;
+use super::recovery::is_earlier;
 use super::state::{self, State};
 use super::{Buffer, BufferError, Parcel, Part, bytes_of, rows};
 use crate::position::{Checkpoint, Position};
@@ -161,6 +162,7 @@ impl Buffer {
                 state.again.clone_from(&state.checkpoint);
             }
             delete(db, id)?;
+            unread(db, &before)?;
             state.advance(&before);
             Ok(())
         })?;
@@ -204,6 +206,20 @@ pub(super) fn forget(db: &Connection, upto: i64) -> Result<(), Fault> {
 /// Batches beyond this one are read again.
 pub(super) fn unsettle(db: &Connection, beyond: i64) -> Result<(), Fault> {
     db.execute("UPDATE prepared SET settled = NULL WHERE settled > ?1", [beyond])?;
+    Ok(())
+}
+
+/// What was prepared at or behind this checkpoint is read again: until then there is none, for a commit that
+/// comes before it is of an earlier one of the same name.
+pub(super) fn unread(db: &Connection, checkpoint: &[u8]) -> Result<(), Fault> {
+    let mut select = db.prepare("SELECT id, before FROM prepared WHERE settled IS NULL")?;
+    let open: Vec<(i64, Vec<u8>)> =
+        select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    for (id, before) in open {
+        if before == checkpoint || is_earlier(checkpoint, &before)? {
+            delete(db, id)?;
+        }
+    }
     Ok(())
 }
 

@@ -198,6 +198,7 @@ impl Buffer {
             let end = state.floor;
             rows::cut(db, end)?;
             prepared::unsettle(db, end)?;
+            prepared::unread(db, &encoded)?;
             state.began = match state::decode_checkpoint(&state.began)? {
                 Some(began) if !is_before(checkpoint, &began) => state::encode_checkpoint(&began),
                 _ => encoded.clone(),
@@ -225,7 +226,7 @@ impl Buffer {
 }
 
 /// Whether a checkpoint is known to lie before another of the same history; both are sound, or empty.
-fn is_earlier(one: &[u8], other: &[u8]) -> Result<bool, Fault> {
+pub(super) fn is_earlier(one: &[u8], other: &[u8]) -> Result<bool, Fault> {
     let (one, other) = (state::decode_checkpoint(one)?, state::decode_checkpoint(other)?);
     Ok(one.zip(other).is_some_and(|(one, other)| {
         // A history that began anew has its first files again, made later.

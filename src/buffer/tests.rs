@@ -676,6 +676,25 @@ fn a_broken_prepared_part_takes_the_source_back_before_it() {
 }
 
 #[test]
+fn a_commit_that_is_read_again_does_not_find_what_was_prepared_after_it() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = with_prepared(&folder);
+    // `y` is prepared and committed, and that has arrived; then there is another `y`.
+    buffer.prepare(b"y", Some(&parcel("first")), &at(20), &at(30), &[]).unwrap();
+    buffer.commit_ending(&[parcel("first")], &at(40), &[ended(b"y", true)]).unwrap();
+    let epoch = buffer.epoch();
+    buffer.acknowledge(epoch, buffer.staged()).unwrap();
+    buffer.prepare(b"y", Some(&parcel("second")), &at(40), &at(50), &[]).unwrap();
+    tamper(&folder, "UPDATE part SET body = 'other' WHERE body = CAST('b' AS BLOB)");
+    let prepared = buffer.prepared(b"x").unwrap().unwrap();
+    assert!(matches!(buffer.prepared_part(&prepared, 1), Err(BufferError::Healed { .. })));
+    assert_eq!(buffer.checkpoint().unwrap(), Some(at(10)));
+    // The commit of the first `y`, from which on all is read again.
+    assert_eq!(buffer.prepared(b"y").unwrap(), None);
+    assert!(buffer.was_read(&at(30).position).unwrap());
+}
+
+#[test]
 fn the_last_part_can_be_taken_back_with_its_schema() {
     let folder = TempDir::new().unwrap();
     let mut buffer = filled(&folder, 1);
