@@ -30,6 +30,8 @@ struct State {
     handles: u64,
     /// What is refused the next so many times.
     refused: HashMap<Refused, u32>,
+    /// A sync has failed: what is read back may never have been stored.
+    deceives: bool,
 }
 
 /// What a disk does not do.
@@ -106,6 +108,11 @@ impl Disk {
 
     pub(crate) fn refuse(&self, what: Refused, times: u32) {
         self.state().refused.insert(what, times);
+    }
+
+    /// Whether a sync has failed: then a power cut may leave a mixture of two times.
+    pub(crate) fn deceives(&self) -> bool {
+        self.state().deceives
     }
 
     /// It does all that it should again.
@@ -279,6 +286,7 @@ impl DatabaseHandle for Handle {
         let pending = writes.iter_mut().filter(|write| write.fate == Fate::Pending);
         pending.for_each(|write| write.fate = fate);
         if refused {
+            state.deceives = true;
             return Err(io::Error::other("the disk does not sync"));
         }
         if writes.iter().all(|write| write.fate == Fate::Durable) {

@@ -213,14 +213,14 @@ fn buffer_path(folder: &Path, start: u32) -> PathBuf {
     folder.join(format!("start-{start}")).join("buffer")
 }
 
-fn open(path: &Path, boot: u32) -> (Buffer, Opening) {
+fn open(path: &Path, boot: u32) -> Result<(Buffer, Opening), BufferError> {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let settings = Settings {
         bytes_max: 8 << 20,
         durability: Durability::Normal,
         boot_id: format!("boot-{boot}"),
     };
-    Buffer::open(path, settings).unwrap()
+    Buffer::open(path, settings)
 }
 
 impl Edge {
@@ -232,7 +232,7 @@ impl Edge {
         now: Instant,
     ) -> Self {
         let (full, disk) = (full(rng), Disk::mount(&folder));
-        let (buffer, _) = open(&buffer_path(&folder, 0), 0);
+        let (buffer, _) = open(&buffer_path(&folder, 0), 0).unwrap();
         let shared = Shared::new(buffer);
         let settings = batch::Settings { level: LEVEL };
         Self {
@@ -436,7 +436,7 @@ impl Edge {
         self.boots += 1;
         let copy = Copy::after_power_cut(&self.path(), &self.disk, rng);
         let opening = self.start(Some(&copy), rng, now);
-        let new = matches!(opening, Opening::NewEpoch { .. });
+        let new = !matches!(opening, Opening::Continued);
         assert!(new, "no epoch survives a power cut: {opening:?}");
         opening
     }
@@ -466,7 +466,16 @@ impl Edge {
         if let Some(copy) = copy {
             copy.restore(&path);
         }
-        let (mut buffer, opening) = open(&path, self.boots);
+        let (mut buffer, opening) = match open(&path, self.boots) {
+            // What the operator is told to do: it is moved aside.
+            Err(BufferError::Refused(_) | BufferError::Damaged(_)) if self.disk.deceives() => {
+                std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+                self.disk.forget(path.parent().unwrap());
+                self.backups.clear();
+                open(&path, self.boots).unwrap()
+            }
+            opened => opened.unwrap(),
+        };
         buffer.discard_parts().unwrap();
         self.checked = Default::default();
         let stored = buffer.checkpoint().unwrap();
