@@ -432,7 +432,13 @@ impl<'a> Reader<'a> {
         if self.stager.is_growing() && self.stager.transactions() > 0 {
             self.flush()?;
         }
-        let deadline = self.since.map_or(now + WAIT_MAX, |since| since + self.age_max());
+        let idle = self.staging.ties.link_idle.load(Ordering::Relaxed);
+        let deadline = match self.since {
+            // What is complete leaves as soon as nothing more is at hand.
+            Some(_) if idle && !self.stager.is_open() => now,
+            Some(since) => since + self.age_max(),
+            None => now + WAIT_MAX,
+        };
         let after = match self.source.next(deadline)? {
             None => After::Nothing,
             Some(Step::Begin(begin)) => After::Begin(begin),
@@ -528,12 +534,8 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let old = self.since.is_some_and(|since| since + self.age_max() <= now);
-        let idle = self.staging.ties.link_idle.load(Ordering::Relaxed) && !self.source.ready();
-        if self.since.is_some() && (old || idle) {
+        if old {
             self.flush()?;
-            if idle {
-                self.stager.rest();
-            }
         }
         if self.staging.stored_at + POSITION_EVERY <= now
             || self.staging.stored.position.file.is_empty()

@@ -316,7 +316,7 @@ impl Stager {
     /// Whether the open transaction grows beyond half a batch: what is complete need not wait for
     /// its end.
     pub fn is_growing(&self) -> bool {
-        self.builder.is_open() && self.builder.bytes() > self.bytes_full / 2
+        self.builder.open_bytes() > self.bytes_full / 2
     }
 
     fn is_full(&self) -> bool {

@@ -350,6 +350,11 @@ impl Builder {
         self.bytes
     }
 
+    /// Those of the open transaction, as far as they are here.
+    pub fn open_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| self.bytes - open.mark.bytes)
+    }
+
     /// Complete transactions here.
     pub fn transactions(&self) -> usize {
         self.transactions.len()

@@ -383,7 +383,7 @@ fn tls(section: &mut Section<'_>, address: &Address) -> (Tls, Option<PathBuf>) {
 }
 
 fn batch(mut section: Section<'_>, window_bytes: u64) -> Batch {
-    let bytes_max = window_bytes.min(512 * KIB);
+    let bytes_max = window_bytes.min(256 * KIB);
     let batch = Batch {
         bytes_max: section.optional("bytes_max", size(4 * KIB..=4 * MIB), bytes_max),
         rows_max: section.optional("rows_max", integer(1..=1_000_000), 16_384),

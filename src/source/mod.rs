@@ -380,7 +380,7 @@ impl Source {
     }
 
     /// Whether more is at hand, or on its way, without waiting.
-    pub fn ready(&self) -> bool {
+    fn ready(&self) -> bool {
         self.restart.is_none()
             && match &self.input {
                 Input::Live(live) => live.pending(),
