@@ -108,7 +108,8 @@ impl World {
                 let manner = Manner {
                     gtids: rng.bool(),
                     mariadb: rng.bool(),
-                    unsteady_clock: faults.history_reset == 0 && rng.bool(),
+                    // What rots cannot be put in its place by such a clock: the agent stops, and says so.
+                    unsteady_clock: faults.history_reset == 0 && rng.bool() && faults.rotten == 0,
                 };
                 let (name, place) =
                     (format!("edge-{index}"), folder.path().join(index.to_string()));
