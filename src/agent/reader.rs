@@ -432,13 +432,7 @@ impl<'a> Reader<'a> {
         if self.stager.is_growing() && self.stager.transactions() > 0 {
             self.flush()?;
         }
-        let idle = self.staging.ties.link_idle.load(Ordering::Relaxed);
-        let deadline = match self.since {
-            // What is complete leaves as soon as nothing more is at hand.
-            Some(_) if idle && !self.stager.is_open() => now,
-            Some(since) => since + self.age_max(),
-            None => now + WAIT_MAX,
-        };
+        let deadline = self.since.map_or(now + WAIT_MAX, |since| since + self.age_max());
         let after = match self.source.next(deadline)? {
             None => After::Nothing,
             Some(Step::Begin(begin)) => After::Begin(begin),
@@ -534,7 +528,9 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let old = self.since.is_some_and(|since| since + self.age_max() <= now);
-        if old {
+        // What is complete leaves as soon as nothing more is at hand.
+        let idle = || self.staging.ties.link_idle.load(Ordering::Relaxed);
+        if old || self.since.is_some() && idle() && !self.source.has_more()? {
             self.flush()?;
         }
         if self.staging.stored_at + POSITION_EVERY <= now

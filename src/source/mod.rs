@@ -388,6 +388,20 @@ impl Source {
             }
     }
 
+    /// The same, and of a file it is looked whether there is more in it by now.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn has_more(&mut self) -> Result<bool, SourceError> {
+        if let Input::Files(files) = &mut self.input
+            && files.dry
+            && self.restart.is_none()
+        {
+            files.fill_once()?;
+        }
+        Ok(self.ready())
+    }
+
     /// Where reading would go on: behind the last whole transaction or statement. Without a file's
     /// name before a first stream has begun.
     pub fn checkpoint(&self) -> &Checkpoint {
