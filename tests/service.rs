@@ -48,7 +48,7 @@ impl Manager {
         let start = Instant::now();
         loop {
             let message = self.next(pipeline);
-            if message.lines().any(|it| it == line) {
+            if has(&message, line) {
                 return message;
             }
             assert!(start.elapsed() < PATIENCE, "{line} is not told; the last was {message}");
@@ -60,12 +60,18 @@ fn has(message: &str, line: &str) -> bool {
     message.lines().any(|it| it == line)
 }
 
-#[test]
-fn the_agent_tells_when_it_is_ready_at_work_and_at_its_end() {
+/// Agent (0) and collector (1) to be started, of which one is the manager's service.
+fn service(which: usize) -> (Pipeline, Manager) {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/run/sample.000001");
     let mut pipeline = Pipeline::of_file(&sample);
     let manager = Manager::listen(pipeline.path("notify"));
-    pipeline.runners[0] = manager.runner();
+    pipeline.runners[which] = manager.runner();
+    (pipeline, manager)
+}
+
+#[test]
+fn the_agent_tells_when_it_is_ready_at_work_and_at_its_end() {
+    let (mut pipeline, manager) = service(0);
     pipeline.start_agent();
     let first = manager.next(&pipeline);
     assert!(has(&first, "READY=1") && has(&first, "WATCHDOG=1"), "{first}");
@@ -86,10 +92,7 @@ fn the_agent_tells_when_it_is_ready_at_work_and_at_its_end() {
 
 #[test]
 fn a_stopped_agent_gives_no_sign_of_life() {
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/run/sample.000001");
-    let mut pipeline = Pipeline::of_file(&sample);
-    let manager = Manager::listen(pipeline.path("notify"));
-    pipeline.runners[0] = manager.runner();
+    let (mut pipeline, manager) = service(0);
     pipeline.start_agent();
     manager.wait_for("WATCHDOG=1", &pipeline);
     pipeline.agent().signal("STOP");
@@ -105,10 +108,7 @@ fn a_stopped_agent_gives_no_sign_of_life() {
 
 #[test]
 fn the_collector_tells_when_it_is_ready_at_work_and_at_its_end() {
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/run/sample.000001");
-    let mut pipeline = Pipeline::of_file(&sample);
-    let manager = Manager::listen(pipeline.path("notify"));
-    pipeline.runners[1] = manager.runner();
+    let (mut pipeline, manager) = service(1);
     pipeline.start_collector();
     let first = manager.next(&pipeline);
     assert!(has(&first, "READY=1") && has(&first, "WATCHDOG=1"), "{first}");

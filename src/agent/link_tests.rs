@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use smol::channel;
 
 use super::link::{self, End, Ties};
-use super::pump::{Pump, Settings, Shared};
+use super::pump::{Pump, Shared};
+use super::pump_tests::pump_settings;
 use super::road::Dial;
 use crate::batch::{Ack, Demand, Message, Meta};
 use crate::buffer::{self, Buffer, Durability, Parcel};
 use crate::collector::desk::{Desk, Wish};
 use crate::collector::pki;
-use crate::mqtt::{ClientSettings, Input, ServerSettings};
+use crate::mqtt::{Input, ServerSettings};
 use crate::position::{Checkpoint, Sequence};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::status::State;
@@ -24,7 +25,7 @@ use crate::transport::{
     ClientFiles, Connection, Dialer, EndpointAddress, IdentityFiles, Listener, QuicSettings,
     Scheme, ServerTls, TlsListener,
 };
-use crate::uplink::{self, BudgetLimits};
+use crate::uplink::BudgetLimits;
 
 const AGENT: &str = "edge-17";
 
@@ -334,31 +335,6 @@ impl Agent {
         self.stop.try_send("test").unwrap();
         assert_eq!(self.thread.join().unwrap(), End::Stopped("test"));
         self.shared.into_inner().unwrap().close().unwrap();
-    }
-}
-
-fn pump_settings() -> Settings {
-    Settings {
-        agent: AGENT.to_owned(),
-        tenant: "t".to_owned(),
-        session: ClientSettings {
-            client_id: AGENT.to_owned(),
-            keep_alive_s: 5,
-            session_expiry_s: 0,
-            clean_start: true,
-            will: None,
-            login: None,
-            receive_maximum: 16,
-            packet_bytes_max: 65_536,
-            patience: Duration::from_secs(30),
-        },
-        packet_bytes_max: 1 << 20,
-        uplink: uplink::Settings {
-            window_bytes: 1 << 20,
-            window_batches: 256,
-            silence_max: Duration::from_secs(30),
-        },
-        level: 1,
     }
 }
 

@@ -66,7 +66,7 @@ impl World {
             keep_alive_s_max: 60,
             patience: Duration::from_secs(30),
         });
-        let pump = Pump::new(settings_of_pump(), shared.clone());
+        let pump = Pump::new(pump_settings(), shared.clone());
         Self { pump, server, subscription: None, shared, now: Instant::now(), _folder: folder }
     }
 
@@ -129,7 +129,7 @@ impl World {
     }
 }
 
-fn settings_of_pump() -> Settings {
+pub(super) fn pump_settings() -> Settings {
     Settings {
         agent: AGENT.to_owned(),
         tenant: "t".to_owned(),

@@ -355,7 +355,20 @@ impl Store for Staging<'_> {
     }
 }
 
-impl Staging<'_> {
+impl<'a> Staging<'a> {
+    fn new(ties: &'a Ties, rereads: u64, stored: Checkpoint) -> Self {
+        Self {
+            ties,
+            rereads,
+            stored,
+            stored_at: Instant::now(),
+            read: 0,
+            committed_us: 0,
+            fuller: true,
+            ended: Vec::new(),
+        }
+    }
+
     /// The buffer has this checkpoint now.
     fn stored(&mut self, behind: &Checkpoint) {
         let position = behind.position.to_string();
@@ -382,20 +395,10 @@ impl<'a> Reader<'a> {
         ties.counters.source_is(State::Connecting);
         let stored = checkpoint.clone().unwrap_or_default();
         let source = Source::open(settings.clone(), checkpoint, ties.stop.clone())?;
-        let stored_at = Instant::now();
         Ok(Self {
             source,
             stager: Stager::new(batch::Settings { level: cut.level }, cut.full),
-            staging: Staging {
-                ties,
-                rereads,
-                stored,
-                stored_at,
-                read: 0,
-                committed_us: 0,
-                fuller: true,
-                ended: Vec::new(),
-            },
+            staging: Staging::new(ties, rereads, stored),
             age_max: cut.age_max,
             on_statement: settings.on_statement,
             known,

@@ -54,16 +54,7 @@ fn what_is_complete_outlives_a_huge_transaction_that_is_abandoned() {
     let folder = tempfile::tempdir().unwrap();
     let ties = ties(folder.path());
     let mut stager = Stager::new(batch::Settings { level: 1 }, CUT.full);
-    let mut staging = Staging {
-        ties: &ties,
-        rereads: 0,
-        stored: at(4),
-        stored_at: Instant::now(),
-        read: 0,
-        committed_us: 0,
-        fuller: true,
-        ended: Vec::new(),
-    };
+    let mut staging = Staging::new(&ties, 0, at(4));
     let begin = |offset| batch::Begin { position: at(offset).position, ..batch::Begin::default() };
     stager.begin(begin(100), &at(100), &mut staging).unwrap();
     row(&mut stager, &mut staging, b"small");
@@ -139,16 +130,7 @@ fn batches_grow_while_there_is_more_to_read_and_begin_small_behind_a_rest() {
     let ties = ties(folder.path());
     let full = Full { bytes_max: 100 * 1024, rows_max: 1000 };
     let mut stager = Stager::new(batch::Settings { level: 0 }, full);
-    let mut staging = Staging {
-        ties: &ties,
-        rereads: 0,
-        stored: at(4),
-        stored_at: Instant::now(),
-        read: 0,
-        committed_us: 0,
-        fuller: true,
-        ended: Vec::new(),
-    };
+    let mut staging = Staging::new(&ties, 0, at(4));
     let mut offset = 100;
     let mut transactions = |stager: &mut Stager, count: u64| {
         for _ in 0..count {

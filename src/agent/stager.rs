@@ -98,7 +98,7 @@ impl Stager {
         Self {
             builder: Builder::new(settings),
             full,
-            bytes_full: full.bytes_max.min(FIRST_BYTES),
+            bytes_full: first_bytes(full),
             server: ServerId::default(),
             file: String::new(),
             behind: Checkpoint::default(),
@@ -300,7 +300,7 @@ impl Stager {
 
     /// All that was read is at the link, or there already: what comes next is to leave soon, in small batches first.
     pub fn rest(&mut self) {
-        self.bytes_full = self.full.bytes_max.min(FIRST_BYTES);
+        self.bytes_full = first_bytes(self.full);
     }
 
     /// Whether a transaction is open.
@@ -330,6 +330,10 @@ impl Stager {
 
 /// Compressed, this fits into what a new connection may have under way.
 const FIRST_BYTES: usize = 32 * 1024;
+
+fn first_bytes(full: Full) -> usize {
+    full.bytes_max.min(FIRST_BYTES)
+}
 
 /// Opens a part that was sealed here, and finds the tables of its rows.
 fn reopen<S: Store>(part: &Part, store: &mut S) -> Result<(Meta, Batch, Tables), S::Error> {

@@ -188,12 +188,7 @@ impl Subscriber {
 
     /// Says goodbye: write what is left, then close.
     pub fn disconnect(&mut self) {
-        self.client.disconnect(Reason::SUCCESS);
-        while let Some(output) = self.client.poll() {
-            if let Output::Write(bytes) = output {
-                self.out.push_back(bytes);
-            }
-        }
+        self.out.extend(self.client.farewell());
     }
 
     /// The next bytes for the link.

@@ -293,6 +293,15 @@ impl Client {
         self.state = State::Closed;
     }
 
+    /// Says goodbye as [`Client::disconnect`] does, for good: what is left to be written.
+    pub fn farewell(&mut self) -> impl Iterator<Item = Bytes> {
+        self.disconnect(Reason::SUCCESS);
+        std::iter::from_fn(|| self.poll()).filter_map(|output| match output {
+            Output::Write(bytes) => Some(bytes),
+            _ => None,
+        })
+    }
+
     /// What is to be done next, if anything.
     pub fn poll(&mut self) -> Option<Output<ClientEvent>> {
         self.outbox.pop_front()
