@@ -20,8 +20,19 @@ use serde::{Deserialize, Serialize};
 
 /// The identity of a server: `mysql:<server_uuid>` or `mariadb:<server_id>`; text, at most
 /// [`SERVER_ID_LEN_MAX`] bytes.
-#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct ServerId(pub String);
+
+/// `clone_from` keeps its memory.
+impl Clone for ServerId {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        self.0.clone_from(&other.0);
+    }
+}
 
 impl fmt::Display for ServerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,7 +44,7 @@ impl fmt::Display for ServerId {
 pub const SERVER_ID_LEN_MAX: usize = 64;
 
 /// A place in one server's binlog, written `binlog.000042:1337`.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     /// The server whose files these are.
     pub server: ServerId,
@@ -43,6 +54,23 @@ pub struct Position {
     pub offset: u64,
     /// The transaction that ends (or, for a first position, begins) here, where the server has GTIDs.
     pub gtid: Option<Gtid>,
+}
+
+/// `clone_from` keeps what it can of the memory that it has: one is copied for each transaction.
+impl Clone for Position {
+    fn clone(&self) -> Self {
+        let mut copy = Self::default();
+        copy.clone_from(self);
+        copy
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        let Self { server, file, offset, gtid } = self;
+        server.clone_from(&other.server);
+        file.clone_from(&other.file);
+        *offset = other.offset;
+        gtid.clone_from(&other.gtid);
+    }
 }
 
 impl Position {
@@ -74,7 +102,7 @@ pub fn file_number(name: &str) -> Option<u64> {
 }
 
 /// Where reading goes on: all that is known of the source at a transaction boundary.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The end of the last transaction that was read.
     pub position: Position,
@@ -83,6 +111,22 @@ pub struct Checkpoint {
     /// When the binlog file was created (its first event's timestamp, Unix seconds), or 0 if not
     /// known. A file of the same name with another time is another history.
     pub file_created_s: u32,
+}
+
+/// `clone_from` keeps memory as a position's does.
+impl Clone for Checkpoint {
+    fn clone(&self) -> Self {
+        let mut copy = Self::default();
+        copy.clone_from(self);
+        copy
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        let Self { position, gtids, file_created_s } = self;
+        position.clone_from(&other.position);
+        gtids.clone_from(&other.gtids);
+        *file_created_s = other.file_created_s;
+    }
 }
 
 /// One transaction's global identifier.
@@ -190,12 +234,32 @@ impl FromStr for Gtid {
 ///
 /// MySQL's is exact: intervals per source and tag. MariaDB's is the last transaction of each domain
 /// (what `gtid_binlog_pos` says): all before it in that domain count as contained.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct GtidSet {
     /// Half-open intervals `[start, end)`, sorted, apart; by source and tag.
     pub mysql: BTreeMap<(Uuid, String), Vec<(u64, u64)>>,
     /// By domain: the last (server, sequence).
     pub mariadb: BTreeMap<u32, (u32, u64)>,
+}
+
+/// `clone_from` keeps its memory where the other set is of the same sources.
+impl Clone for GtidSet {
+    fn clone(&self) -> Self {
+        Self { mysql: self.mysql.clone(), mariadb: self.mariadb.clone() }
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        copy_map(&mut self.mysql, &other.mysql);
+        copy_map(&mut self.mariadb, &other.mariadb);
+    }
+}
+
+fn copy_map<K: Clone + Ord, V: Clone>(to: &mut BTreeMap<K, V>, from: &BTreeMap<K, V>) {
+    if to.keys().eq(from.keys()) {
+        to.values_mut().zip(from.values()).for_each(|(to, from)| to.clone_from(from));
+    } else {
+        to.clone_from(from);
+    }
 }
 
 impl GtidSet {

@@ -168,6 +168,8 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 const BEHIND_FACTOR: u32 = 10;
 /// A write that takes longer makes the disk count as slow.
 const SLOW: Duration = Duration::from_millis(250);
+/// Within a transaction the clock is looked at for each of so many events.
+const CLOCK_EVERY: u32 = 16;
 /// The longest wait for the source.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -249,6 +251,8 @@ struct Reader<'a> {
     on_statement: OnStatement,
     /// Up to here the collector has all: it is read for what is known by then, and not staged.
     known: Option<Position>,
+    /// The last transaction's begin.
+    begin: batch::Begin,
     /// Where the open transaction began, if it may be prepared.
     begins: Option<Checkpoint>,
     /// Changes that were left out and not yet told of, and when some were told of last.
@@ -256,6 +260,9 @@ struct Reader<'a> {
     told_at: Option<Instant>,
     /// When the oldest complete transaction of the stager came.
     since: Option<Instant>,
+    /// When the clock was looked at last.
+    now: Instant,
+    turns: u32,
     /// Whether the figures say that the source is well.
     well: bool,
 }
@@ -402,10 +409,13 @@ impl<'a> Reader<'a> {
             age_max: cut.age_max,
             on_statement: settings.on_statement,
             known,
+            begin: batch::Begin::default(),
             begins: None,
             untold: 0,
             told_at: None,
             since: None,
+            now: Instant::now(),
+            turns: 0,
             well: false,
         })
     }
@@ -431,11 +441,10 @@ impl<'a> Reader<'a> {
     }
 
     fn turn(&mut self) -> Result<(), ReadError> {
-        let now = Instant::now();
         if self.stager.is_growing() && self.stager.transactions() > 0 {
             self.flush()?;
         }
-        let deadline = self.since.map_or(now + WAIT_MAX, |since| since + self.age_max());
+        let deadline = self.since.map_or(self.now + WAIT_MAX, |since| since + self.age_max());
         let after = match self.source.next(deadline)? {
             None => After::Nothing,
             Some(Step::Begin(begin)) => After::Begin(begin),
@@ -481,12 +490,27 @@ impl<'a> Reader<'a> {
             Some(Step::Statement | Step::Heartbeat | Step::Skip) => After::Event,
             Some(Step::End) => return Err(ReadError::End),
         };
-        self.after(after, now)
+        self.after(after)
     }
 
-    fn after(&mut self, after: After, now: Instant) -> Result<(), ReadError> {
+    /// To ask for the time takes as long as to read a small event: within a transaction it stands still for a few.
+    fn look_at_the_clock(&mut self, after: &After) -> bool {
+        self.turns = self.turns.wrapping_add(1);
+        let inside = self.stager.is_open() && !matches!(after, After::Nothing);
+        let looks = !inside || self.turns.is_multiple_of(CLOCK_EVERY);
+        if looks {
+            self.now = Instant::now();
+        }
+        looks
+    }
+
+    fn after(&mut self, after: After) -> Result<(), ReadError> {
+        let looked = self.look_at_the_clock(&after);
+        let now = self.now;
         if !matches!(after, After::Nothing | After::Dropped(Some(_))) || self.source.is_well() {
-            self.staging.ties.counters.source_seen(now);
+            if looked {
+                self.staging.ties.counters.source_seen(now);
+            }
             if !self.well {
                 self.staging.ties.counters.source_is(State::Connected);
                 self.staging.ties.counters.stopped_by(None);
@@ -553,26 +577,23 @@ impl<'a> Reader<'a> {
     fn begin(&mut self, begin: &source::Begin) -> Result<(), ReadError> {
         let checkpoint = self.source.checkpoint();
         self.begins = begin.xa.then(|| checkpoint.clone());
-        let begin = self.batch_begin(begin);
-        self.staging.committed_us = changed_us(&begin);
-        self.stager.begin(begin, self.source.checkpoint(), &mut self.staging)
+        self.set_begin(begin);
+        self.staging.committed_us = changed_us(&self.begin);
+        self.stager.begin(&self.begin, self.source.checkpoint(), &mut self.staging)
     }
 
-    fn batch_begin(&self, begin: &source::Begin) -> batch::Begin {
+    fn set_begin(&mut self, begin: &source::Begin) {
         let checkpoint = self.source.checkpoint();
-        batch::Begin {
-            position: Position {
-                server: checkpoint.position.server.clone(),
-                file: self.source.file().to_owned(),
-                offset: begin.offset,
-                gtid: begin.gtid.clone(),
-            },
-            file_created_s: checkpoint.file_created_s,
-            timestamp_s: begin.timestamp_s,
-            server_id: begin.server_id,
-            thread: begin.thread_id,
-            committed_us: begin.committed_us,
-        }
+        let position = &mut self.begin.position;
+        position.server.clone_from(&checkpoint.position.server);
+        self.source.file().clone_into(&mut position.file);
+        position.offset = begin.offset;
+        position.gtid.clone_from(&begin.gtid);
+        self.begin.file_created_s = checkpoint.file_created_s;
+        self.begin.timestamp_s = begin.timestamp_s;
+        self.begin.server_id = begin.server_id;
+        self.begin.thread = begin.thread_id;
+        self.begin.committed_us = begin.committed_us;
     }
 
     fn prepare(&mut self, xid: &Xid) -> Result<(), ReadError> {
@@ -591,13 +612,13 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         self.wait_for_room()?;
-        let begin = self.batch_begin(&begin);
-        let (position, changed_us) = (begin.position.clone(), changed_us(&begin));
+        self.set_begin(&begin);
+        let (position, changed_us) = (self.begin.position.clone(), changed_us(&self.begin));
         let end = batch::Commit { end_offset: behind.position.offset, xid: None };
         let begins = self.source.checkpoint();
         let (name, ends) = (xid.key(), (end, &behind));
-        let staging = &mut self.staging;
-        if self.stager.commit_prepared(&name, (begin, offset), ends, begins, staging)? {
+        let (begin, staging) = ((&self.begin, offset), &mut self.staging);
+        if self.stager.commit_prepared(&name, begin, ends, begins, staging)? {
             self.staging.read += 1;
             self.staging.committed_us = changed_us;
         } else if !persist(self.staging.ties, self.staging.rereads, |inner| {

@@ -56,11 +56,11 @@ fn what_is_complete_outlives_a_huge_transaction_that_is_abandoned() {
     let mut stager = Stager::new(batch::Settings { level: 1 }, CUT.full);
     let mut staging = Staging::new(&ties, 0, at(4));
     let begin = |offset| batch::Begin { position: at(offset).position, ..batch::Begin::default() };
-    stager.begin(begin(100), &at(100), &mut staging).unwrap();
+    stager.begin(&begin(100), &at(100), &mut staging).unwrap();
     row(&mut stager, &mut staging, b"small");
     let commit = batch::Commit { end_offset: 200, xid: None };
     stager.commit(commit, &at(200), &mut staging).unwrap();
-    stager.begin(begin(200), &at(200), &mut staging).unwrap();
+    stager.begin(&begin(200), &at(200), &mut staging).unwrap();
     row(&mut stager, &mut staging, &[7; 10_000]);
     stager.rollback(&mut staging).unwrap();
     let mut inner = ties.shared.lock();
@@ -136,7 +136,7 @@ fn batches_grow_while_there_is_more_to_read_and_begin_small_behind_a_rest() {
         for _ in 0..count {
             let position = at(offset).position;
             let begin = batch::Begin { position, ..batch::Begin::default() };
-            stager.begin(begin, &at(offset), &mut staging).unwrap();
+            stager.begin(&begin, &at(offset), &mut staging).unwrap();
             row(stager, &mut staging, &[7; 8_192]);
             offset += 100;
             let commit = batch::Commit { end_offset: offset, xid: None };

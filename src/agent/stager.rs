@@ -108,7 +108,7 @@ impl Stager {
     /// A transaction begins; `behind` is where the one before it ended.
     pub fn begin<S: Store>(
         &mut self,
-        begin: Begin,
+        begin: &Begin,
         behind: &Checkpoint,
         store: &mut S,
     ) -> Result<(), S::Error> {
@@ -151,6 +151,7 @@ impl Stager {
         self.grow();
         let behind = std::mem::take(&mut self.behind);
         self.flush(&behind, store)?;
+        self.behind = behind;
         if !self.is_full() {
             return Ok(());
         }
@@ -236,7 +237,7 @@ impl Stager {
     pub fn commit_prepared<S: Store>(
         &mut self,
         name: &[u8],
-        (begin, offset): (Begin, u64),
+        (begin, offset): (&Begin, u64),
         (commit, behind): (Commit, &Checkpoint),
         begins: &Checkpoint,
         store: &mut S,

@@ -104,9 +104,10 @@ pub enum Back {
 }
 
 /// The transaction that has begun and not ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Open {
-    begin: Begin,
+    position: Position,
+    file_created_s: u32,
     row: TransactionRow,
     /// Where it begins in the builder.
     mark: Mark,
@@ -129,6 +130,8 @@ pub struct Builder {
     transactions: Vec<TransactionRow>,
     events: Vec<EventRow>,
     open: Option<Open>,
+    /// The memory of the one before it.
+    ended: Open,
     /// The event that rows go to.
     event: Option<(Arc<Table>, Operation, EventRow)>,
     first: Option<(Position, u32)>,
@@ -140,9 +143,6 @@ pub struct Builder {
 
 /// Fingerprints remembered by a table's address; beyond it all are forgotten and computed anew.
 const FINGERPRINTS_MAX: usize = 256;
-
-/// What a row costs beside its values: states, lengths and the group's bookkeeping, roughly.
-const ROW_OVERHEAD_BYTES: usize = 8;
 
 impl Builder {
     /// An empty builder.
@@ -156,6 +156,7 @@ impl Builder {
             transactions: Vec::new(),
             events: Vec::new(),
             open: None,
+            ended: Open::default(),
             event: None,
             first: None,
             last: Position::default(),
@@ -166,9 +167,10 @@ impl Builder {
     }
 
     /// A transaction begins. One that is open is rolled back.
-    pub fn begin(&mut self, begin: Begin) {
+    pub fn begin(&mut self, begin: &Begin) {
         self.rollback();
-        let row = TransactionRow {
+        let mut open = std::mem::take(&mut self.ended);
+        open.row = TransactionRow {
             first_offset: begin.position.offset,
             timestamp_s: u64::from(begin.timestamp_s),
             server_id: u64::from(begin.server_id),
@@ -176,16 +178,13 @@ impl Builder {
             committed_us: begin.committed_us.unwrap_or(0),
             ..TransactionRow::default()
         };
-        let mark = self.mark();
-        self.open = Some(Open {
-            begin,
-            row,
-            mark,
-            savepoints: Vec::new(),
-            parts: 0,
-            rows_before: 0,
-            numbering: Numbering::default(),
-        });
+        open.position.clone_from(&begin.position);
+        open.file_created_s = begin.file_created_s;
+        self.mark_in(&mut open.mark);
+        open.savepoints.clear();
+        (open.parts, open.rows_before) = (0, 0);
+        open.numbering = Numbering::default();
+        self.open = Some(open);
     }
 
     /// A rows event of the open transaction: what the rows that follow are of.
@@ -224,21 +223,25 @@ impl Builder {
 
     /// The same for a row that was here before, and was numbered then.
     pub fn row_again(&mut self, before: &[Cell<'_>], after: &[Cell<'_>]) {
-        let (table, operation, mut event) = self.event.take().expect("a row follows its event");
-        if event.rows == 0 {
-            event.group = self.group(&table, operation, before, after) as u64;
-            self.events.push(event);
+        if self.event.as_ref().is_some_and(|(.., event)| event.rows == 0) {
+            self.first_row(before, after);
         }
-        // All rows of one event have images of one shape, so the first one's group serves all.
+        let (.., event) = self.event.as_mut().expect("a row follows its event");
         event.rows += 1;
         if let Some(last) = self.events.last_mut() {
             last.rows = event.rows;
         }
         if let Some(group) = self.groups.get_mut(event.group as usize) {
-            group.push(before, after);
+            self.bytes += group.push(before, after);
         }
         self.rows += 1;
-        self.bytes += ROW_OVERHEAD_BYTES + weight(before) + weight(after);
+    }
+
+    /// All rows of one event have images of one shape, so the first one's group serves all.
+    fn first_row(&mut self, before: &[Cell<'_>], after: &[Cell<'_>]) {
+        let Some((table, operation, mut event)) = self.event.take() else { return };
+        event.group = self.group(&table, operation, before, after) as u64;
+        self.events.push(event);
         self.event = Some((table, operation, event));
     }
 
@@ -310,6 +313,7 @@ impl Builder {
         self.event = None;
         if let Some(open) = self.open.take() {
             self.truncate(&open.mark);
+            self.ended = open;
         }
     }
 
@@ -318,17 +322,18 @@ impl Builder {
         self.event = None;
         let Some(mut open) = self.open.take() else { return };
         let events = self.events.len() - open.mark.events;
-        if events == 0 && open.parts == 0 {
-            return;
+        if events > 0 || open.parts > 0 {
+            open.row.last_offset = commit.end_offset;
+            open.row.xid = commit.xid.map_or(0, |xid| xid.wrapping_add(1));
+            self.push_transaction(&open, events);
+            std::mem::swap(&mut self.last, &mut open.position);
+            self.last.offset = commit.end_offset;
         }
-        open.row.last_offset = commit.end_offset;
-        open.row.xid = commit.xid.map_or(0, |xid| xid.wrapping_add(1));
-        self.push_transaction(&open, events);
-        self.last = Position { offset: commit.end_offset, ..open.begin.position };
+        self.ended = open;
     }
 
     fn push_transaction(&mut self, open: &Open, events: usize) {
-        let position = &open.begin.position;
+        let position = &open.position;
         let mut row = TransactionRow { events: events as u64, ..open.row };
         row.file = index_of(&mut self.files, &position.file) as u64;
         if let Some(gtid) = &position.gtid {
@@ -336,7 +341,7 @@ impl Builder {
             row.origin = index_of(&mut self.origins, &origin) as u64 + 1;
             row.number = number;
         }
-        self.first.get_or_insert_with(|| (position.clone(), open.begin.file_created_s));
+        self.first.get_or_insert_with(|| (position.clone(), open.file_created_s));
         self.transactions.push(row);
     }
 
@@ -539,14 +544,18 @@ impl Builder {
     }
 
     fn mark(&self) -> Mark {
-        Mark {
-            events: self.events.len(),
-            event_rows: self.events.last().map_or(0, |event| event.rows),
-            transactions: self.transactions.len(),
-            groups: self.groups.iter().map(|group| group.rows).collect(),
-            bytes: self.bytes,
-            rows: self.rows,
-        }
+        let mut mark = Mark::default();
+        self.mark_in(&mut mark);
+        mark
+    }
+
+    fn mark_in(&self, mark: &mut Mark) {
+        mark.events = self.events.len();
+        mark.event_rows = self.events.last().map_or(0, |event| event.rows);
+        mark.transactions = self.transactions.len();
+        mark.groups.clear();
+        mark.groups.extend(self.groups.iter().map(|group| group.rows));
+        (mark.bytes, mark.rows) = (self.bytes, self.rows);
     }
 
     fn truncate(&mut self, mark: &Mark) {
@@ -662,12 +671,4 @@ fn index_of<T: Clone + PartialEq>(all: &mut Vec<T>, item: &T) -> usize {
     }
     all.push(item.clone());
     all.len() - 1
-}
-
-fn weight(image: &[Cell<'_>]) -> usize {
-    let of = |cell: &Cell<'_>| match cell {
-        Cell::Value(bytes) | Cell::JsonDiff(bytes) => bytes.len() + 2,
-        Cell::Null | Cell::Absent => 1,
-    };
-    image.iter().map(of).sum()
 }

@@ -295,7 +295,7 @@ impl Round {
         self.number += 1;
         let gtid = Gtid::Mariadb { domain: 0, server: 1, sequence: self.number };
         let position = Position { gtid: Some(gtid), ..Position::default() };
-        self.builder.begin(Begin { position, ..Begin::default() });
+        self.builder.begin(&Begin { position, ..Begin::default() });
     }
 
     fn commit(&mut self) {

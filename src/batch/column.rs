@@ -39,34 +39,77 @@ const SCALE_MAX: u8 = 4;
 /// Values of one length above this stay as they are: transposing them gains nothing.
 const PLANES_WIDTH_MAX: usize = 32;
 
-/// The values of one column, row by row.
+/// The values of one column, row by row. What all rows have in common is kept once: most columns have neither
+/// NULLs nor values of several lengths.
 #[derive(Debug, Default)]
 pub(super) struct Column {
+    rows: usize,
+    /// Per row; empty while all of them are values.
     states: Vec<u8>,
+    /// Per value or list of differences; empty while all of them are of `width` bytes.
     lengths: Vec<u32>,
+    width: usize,
     bytes: Vec<u8>,
 }
 
 impl Column {
+    #[inline]
     pub(super) fn push(&mut self, cell: Cell<'_>) {
         match cell {
             Cell::Value(bytes) => self.push_bytes(VALUE, bytes),
             Cell::JsonDiff(bytes) => self.push_bytes(DIFF, bytes),
             // A group's columns are those that its images have, so an absent cell cannot come here.
-            Cell::Null | Cell::Absent => self.states.push(NULL),
+            Cell::Null | Cell::Absent => self.push_state(NULL),
         }
     }
 
+    #[inline]
     fn push_bytes(&mut self, state: u8, bytes: &[u8]) {
-        self.states.push(state);
-        self.lengths.push(bytes.len() as u32);
+        let alike = state == VALUE && bytes.len() == self.width;
+        if alike && self.states.is_empty() && self.lengths.is_empty() {
+            self.rows += 1;
+            extend(&mut self.bytes, bytes);
+        } else {
+            self.push_odd(state, bytes);
+        }
+    }
+
+    /// A value or list of differences in a column whose rows are not all alike.
+    #[inline(never)]
+    fn push_odd(&mut self, state: u8, bytes: &[u8]) {
+        if !self.lengths.is_empty() || bytes.len() != self.width {
+            self.push_length(bytes.len());
+        }
+        self.push_state(state);
         self.bytes.extend_from_slice(bytes);
+    }
+
+    fn push_state(&mut self, state: u8) {
+        if !self.states.is_empty() || state != VALUE {
+            self.states.resize(self.rows, VALUE);
+            self.states.push(state);
+        }
+        self.rows += 1;
+    }
+
+    /// The length of a value that differs from those before it, or follows one that did.
+    fn push_length(&mut self, len: usize) {
+        if self.lengths.is_empty() {
+            match self.values(self.rows) {
+                0 => {
+                    self.width = len;
+                    return;
+                }
+                values => self.lengths.resize(values, self.width as u32),
+            }
+        }
+        self.lengths.push(len as u32);
     }
 
     /// The after image of an update: only what differs from the before image.
     pub(super) fn push_changed(&mut self, before: Cell<'_>, after: Cell<'_>) {
         if before == after {
-            self.states.push(SAME);
+            self.push_state(SAME);
         } else {
             self.push(after);
         }
@@ -75,6 +118,7 @@ impl Column {
     /// Forgets the rows from `rows` on.
     pub(super) fn truncate(&mut self, rows: usize) {
         let (values, bytes) = self.prefix(rows);
+        self.rows = self.rows.min(rows);
         self.states.truncate(rows);
         self.lengths.truncate(values);
         self.bytes.truncate(bytes);
@@ -83,15 +127,27 @@ impl Column {
     /// Forgets the first `rows` rows.
     pub(super) fn drain(&mut self, rows: usize) {
         let (values, bytes) = self.prefix(rows);
+        self.rows = self.rows.saturating_sub(rows);
         self.states.drain(..rows.min(self.states.len()));
-        self.lengths.drain(..values);
+        self.lengths.drain(..values.min(self.lengths.len()));
         self.bytes.drain(..bytes);
     }
 
-    /// How many values and lists of differences, and of how many bytes, the first `rows` rows have.
+    /// How many values and lists of differences the first `rows` rows have.
+    fn values(&self, rows: usize) -> usize {
+        match self.states.get(..rows.min(self.states.len())) {
+            None | Some([]) => rows.min(self.rows),
+            Some(states) => states.iter().filter(|state| has_bytes(**state)).count(),
+        }
+    }
+
+    /// The same, and of how many bytes.
     fn prefix(&self, rows: usize) -> (usize, usize) {
-        let values = self.states.iter().take(rows).filter(|state| has_bytes(**state)).count();
-        let bytes = self.lengths.iter().take(values).map(|len| *len as usize).sum();
+        let values = self.values(rows);
+        let bytes = match self.lengths.as_slice() {
+            [] => values * self.width,
+            lengths => lengths.iter().take(values).map(|len| *len as usize).sum(),
+        };
         (values, bytes)
     }
 
@@ -104,15 +160,36 @@ impl Column {
         out: &mut Vec<u8>,
     ) {
         let (values, len) = self.prefix(rows);
-        let (lengths, bytes) = (self.lengths.get(..values), self.bytes.get(..len));
-        let (lengths, bytes) = (lengths.unwrap_or_default(), bytes.unwrap_or_default());
-        pack(self.states.iter().take(rows).map(|state| u64::from(*state)), scratch, out);
-        pack(lengths.iter().map(|len| u64::from(*len)), scratch, out);
-        let width = match lengths {
-            [first, rest @ ..] if rest.iter().all(|len| len == first) => *first as usize,
-            _ => 0,
+        let bytes = self.bytes.get(..len).unwrap_or_default();
+        match self.states.get(..rows) {
+            None | Some([]) => ints::encode_same(VALUE.into(), rows.min(self.rows), out),
+            Some(states) => pack(states.iter().map(|state| u64::from(*state)), scratch, out),
+        }
+        let width = match self.lengths.get(..values) {
+            Some([first, rest @ ..]) => {
+                pack(self.lengths.iter().take(values).map(|len| u64::from(*len)), scratch, out);
+                if rest.iter().all(|len| len == first) { *first as usize } else { 0 }
+            }
+            _ => {
+                ints::encode_same(self.width as u64, values, out);
+                if values > 0 { self.width } else { 0 }
+            }
         };
         encode_bytes(kind, width, bytes, scratch, out);
+    }
+}
+
+/// Appends a value. Most are numbers and times, for which a call to copy them costs more than they do.
+#[inline]
+fn extend(all: &mut Vec<u8>, bytes: &[u8]) {
+    match *bytes {
+        [a] => all.push(a),
+        [a, b] => all.extend_from_slice(&[a, b]),
+        [a, b, c] => all.extend_from_slice(&[a, b, c]),
+        [a, b, c, d] => all.extend_from_slice(&[a, b, c, d]),
+        [a, b, c, d, e] => all.extend_from_slice(&[a, b, c, d, e]),
+        [a, b, c, d, e, f, g, h] => all.extend_from_slice(&[a, b, c, d, e, f, g, h]),
+        _ => all.extend_from_slice(bytes),
     }
 }
 
@@ -120,7 +197,13 @@ fn encode_bytes(kind: Kind, width: usize, bytes: &[u8], scratch: &mut Vec<u64>, 
     match (Shape::of(kind), width) {
         (Shape::Little, 1..=8) => {
             out.push(LITTLE);
-            pack(bytes.chunks_exact(width).map(little), scratch, out);
+            match width {
+                1 => pack(bytes.iter().map(|byte| u64::from(*byte)), scratch, out),
+                2 => pack(bytes.as_chunks().0.iter().map(little::<2>), scratch, out),
+                4 => pack(bytes.as_chunks().0.iter().map(little::<4>), scratch, out),
+                8 => pack(bytes.as_chunks().0.iter().map(little::<8>), scratch, out),
+                _ => pack(bytes.chunks_exact(width).map(odd_little), scratch, out),
+            }
         }
         (Shape::Big, 1..=8) => {
             out.push(BIG);
@@ -176,7 +259,14 @@ fn pack(values: impl Iterator<Item = u64>, scratch: &mut Vec<u64>, out: &mut Vec
     ints::encode(scratch, out);
 }
 
-fn little(bytes: &[u8]) -> u64 {
+/// Of the widths that nearly all integers have.
+fn little<const WIDTH: usize>(bytes: &[u8; WIDTH]) -> u64 {
+    let mut word = [0; 8];
+    word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    u64::from_le_bytes(word)
+}
+
+fn odd_little(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 

@@ -39,22 +39,31 @@ impl Group {
         Self { table, fingerprint, operation, before, after, rows: 0, columns }
     }
 
-    /// Appends a row whose images have this group's columns.
-    pub(super) fn push(&mut self, before: &[Cell<'_>], after: &[Cell<'_>]) {
+    /// Appends a row whose images have this group's columns. Tells about how many bytes they take, plain.
+    pub(super) fn push(&mut self, before: &[Cell<'_>], after: &[Cell<'_>]) -> usize {
         self.rows += 1;
+        let mut bytes = ROW_OVERHEAD_BYTES;
         let mut columns = self.columns.iter_mut();
-        for cell in before.iter().filter(|cell| **cell != Cell::Absent) {
-            if let Some((_, column)) = columns.next() {
+        for cell in before {
+            bytes += weight(*cell);
+            if *cell != Cell::Absent
+                && let Some((_, column)) = columns.next()
+            {
                 column.push(*cell);
             }
         }
-        for (index, cell) in after.iter().enumerate().filter(|(_, cell)| **cell != Cell::Absent) {
+        for (index, cell) in after.iter().enumerate() {
+            bytes += weight(*cell);
+            if *cell == Cell::Absent {
+                continue;
+            }
             let Some((_, column)) = columns.next() else { break };
             match before.get(index) {
                 Some(Cell::Absent) | None => column.push(*cell),
                 Some(before) => column.push_changed(*before, *cell),
             }
         }
+        bytes
     }
 
     pub(super) fn truncate(&mut self, rows: usize) {
@@ -82,6 +91,16 @@ impl Group {
             rows: rows as u32,
             data,
         }
+    }
+}
+
+/// What a row costs beside its values: states, lengths and the group's bookkeeping, roughly.
+const ROW_OVERHEAD_BYTES: usize = 8;
+
+fn weight(cell: Cell<'_>) -> usize {
+    match cell {
+        Cell::Value(bytes) | Cell::JsonDiff(bytes) => bytes.len() + 2,
+        Cell::Null | Cell::Absent => 1,
     }
 }
 

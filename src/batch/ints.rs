@@ -15,14 +15,20 @@ const CONSTANT: u8 = 0;
 const FRAME: u8 = 1;
 const DELTAS: u8 = 2;
 
+/// Appends `count` times the same value, as [`encode`] does.
+pub(super) fn encode_same(value: u64, count: usize, out: &mut Vec<u8>) {
+    if count > 0 {
+        out.push(CONSTANT);
+        put_varint(out, value);
+    }
+}
+
 /// Appends the values in the layout that takes the fewest bytes.
 pub(super) fn encode(values: &[u64], out: &mut Vec<u8>) {
     let Some(&first) = values.first() else { return };
     let (min, max) = bounds(values.iter().copied());
     if min == max {
-        out.push(CONSTANT);
-        put_varint(out, first);
-        return;
+        return encode_same(first, values.len(), out);
     }
     let (delta_min, delta_max) = bounds(deltas(values));
     let (width, delta_width) = (bits(max - min), bits(delta_max - delta_min));

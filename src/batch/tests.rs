@@ -122,7 +122,7 @@ impl Script {
             gtid: Some(gtid),
             ..Position::default()
         };
-        self.builder.begin(Begin { position, timestamp_s: 77, server_id: 5, ..Begin::default() });
+        self.builder.begin(&Begin { position, timestamp_s: 77, server_id: 5, ..Begin::default() });
         let start = self.want.len();
         for _ in 0..self.rng.usize(0..4) {
             let savepoint = (self.rng.u8(0..4) == 0).then(|| {
@@ -244,7 +244,7 @@ fn sample() -> (Sealed, Arc<Table>) {
     let table = Arc::clone(&tables()[0]);
     let mut builder = Builder::new(Settings { level: 0 });
     for number in 0..20u32 {
-        builder.begin(Begin { timestamp_s: number, ..Begin::default() });
+        builder.begin(&Begin { timestamp_s: number, ..Begin::default() });
         builder.event(&table, Operation::Insert, 4, 0);
         let (id, price) = (number.to_le_bytes(), (f64::from(number) / 4.0).to_le_bytes());
         builder.row(&[], &[Cell::Value(&id), Cell::Value(b"text"), Cell::Value(&price)]);
@@ -283,7 +283,7 @@ fn a_large_batch_of_what_packs_to_nothing_is_no_bomb() {
     let columns = vec![Column { kind: Kind::Long, ..Column::default() }; 1000];
     let table = Arc::new(Table { columns, ..Table::default() });
     let mut builder = Builder::new(Settings { level: 1 });
-    builder.begin(Begin::default());
+    builder.begin(&Begin::default());
     builder.event(&table, Operation::Insert, 4, 0);
     let row = vec![Cell::Null; 1000];
     while builder.bytes() < 4 << 20 {
@@ -364,7 +364,7 @@ fn rows_that_are_brought_back_from_a_part_do_not_count_again() {
         let row = [Cell::Null; 4];
         if again { builder.row_again(&[], &row) } else { builder.row(&[], &row) }
     };
-    builder.begin(Begin::default());
+    builder.begin(&Begin::default());
     builder.event(&table, Operation::Insert, 4, 0);
     insert(&mut builder, false);
     builder.savepoint(b"s");

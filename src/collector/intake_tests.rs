@@ -38,7 +38,7 @@ impl Edge {
         let row: Vec<u8> = (0..bytes).map(|_| fastrand::u8(..)).collect();
         let file = "b.000001".to_owned();
         let position = Position { file, offset: self.offset, ..Position::default() };
-        self.builder.begin(Begin { position, ..Begin::default() });
+        self.builder.begin(&Begin { position, ..Begin::default() });
         self.builder.event(&table, Operation::Insert, self.offset, 0);
         self.builder.row(&[], &[Cell::Value(&row)]);
         self.offset += 1000;
@@ -153,7 +153,7 @@ fn parts_that_went_on_elsewhere_are_not_joined_with_what_comes_next() {
     let columns = vec![Column { kind: Kind::Long, ..Column::default() }];
     let table = Arc::new(Table { columns, ..Table::default() });
     let position = Position { file: "b.000001".to_owned(), offset: 4, ..Position::default() };
-    edge.builder.begin(Begin { position, ..Begin::default() });
+    edge.builder.begin(&Begin { position, ..Begin::default() });
     edge.builder.event(&table, Operation::Insert, 4, 0);
     edge.builder.row(&[], &[Cell::Value(&[1, 0, 0, 0])]);
     let part = edge.builder.seal_part(|_| false).unwrap().unwrap();

@@ -79,7 +79,7 @@ fn batches(log: &Log, cut: Cut, mut take: impl FnMut(&Sealed, usize)) {
     let mut builder = Builder::new(batch::Settings { level: LEVEL });
     let mut known = HashSet::new();
     log.each(|item| match item {
-        Item::Begin(begin) => builder.begin(opening(begin)),
+        Item::Begin(begin) => builder.begin(&opening(begin)),
         Item::Rows(rows, table) => {
             builder.event(table, rows.rows.operation, rows.offset, rows.timestamp_s);
         }

@@ -252,7 +252,7 @@ fn batches(seeds: &mut Vec<Seed>) {
             let gtid = Gtid::Mariadb { domain: 0, server: 1, sequence: number.into() };
             let position =
                 Position { file: "b.1".to_owned(), gtid: Some(gtid), ..Position::default() };
-            builder.begin(Begin { position, timestamp_s: number, ..Begin::default() });
+            builder.begin(&Begin { position, timestamp_s: number, ..Begin::default() });
             builder.event(&table, Operation::Update, 4, 0);
             let (id, price) = (number.to_le_bytes(), (f64::from(number) / 4.0).to_le_bytes());
             let row = [Cell::Value(&id), Cell::Value(b"text"), Cell::Value(&price)];

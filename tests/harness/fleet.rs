@@ -175,7 +175,7 @@ pub fn batch(number: u64) -> Sealed {
     let mut builder = Builder::new(Settings { level: 1 });
     let offset = 1000 * (number + 1);
     let position = Position { file: "b.000001".to_owned(), offset, ..Position::default() };
-    builder.begin(Begin { position, timestamp_s: 1, ..Begin::default() });
+    builder.begin(&Begin { position, timestamp_s: 1, ..Begin::default() });
     builder.event(&table, Operation::Insert, offset + 10, 0);
     builder.row(&[], &[Cell::Value(&7u32.to_le_bytes()), Cell::Value(b"text")]);
     builder.commit(Commit { end_offset: offset + 100, xid: None });

@@ -323,7 +323,7 @@ impl Edge {
                 let begins = reading.checkpoint.clone();
                 reading.stand_behind(transaction);
                 let commit = Commit { end_offset: place.ends, xid: None };
-                let (commits, behind) = ((begin, place.begins + 20), &reading.checkpoint);
+                let (commits, behind) = ((&begin, place.begins + 20), &reading.checkpoint);
                 let ends = (commit, behind);
                 let stager = &mut self.stager;
                 if !stager.commit_prepared(&[name], commits, ends, &begins, &mut store)? {
@@ -341,7 +341,7 @@ impl Edge {
                 reading.index += 1;
             } else {
                 self.begins = reading.checkpoint.clone();
-                self.stager.begin(begin, &reading.checkpoint, &mut store)?;
+                self.stager.begin(&begin, &reading.checkpoint, &mut store)?;
                 reading.step = 1;
             }
         } else if let Some(event) = transaction.events.get(reading.step - 1) {
