@@ -26,7 +26,7 @@ use super::{BatchError, Meta, encode_schema, fingerprint, ints};
 /// How batches are made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Settings {
-    /// zstd's level, 1 to 19; 0 for no compression.
+    /// zstd's level, 1 to 12; 0 for no compression.
     pub level: i32,
 }
 
@@ -139,6 +139,8 @@ pub struct Builder {
     bytes: usize,
     rows: u32,
     scratch: Vec<u64>,
+    /// Memory of the last batch's groups.
+    spare: Vec<Vec<u8>>,
 }
 
 /// Fingerprints remembered by a table's address; beyond it all are forgotten and computed anew.
@@ -163,6 +165,7 @@ impl Builder {
             bytes: 0,
             rows: 0,
             scratch: Vec::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -455,8 +458,9 @@ impl Builder {
         rows_before: u64,
         known: impl FnMut(u64) -> bool,
     ) -> Result<Sealed, BatchError> {
-        let body = self.body(mark, rows_before, known);
-        let sealed = seal_body(meta, body, self.settings.level)?;
+        let mut body = self.body(mark, rows_before, known);
+        let sealed = seal_body(meta, &mut body, self.settings.level)?;
+        self.spare.extend(body.groups.into_iter().map(|group| group.data));
         self.forget(mark);
         Ok(sealed)
     }
@@ -477,7 +481,8 @@ impl Builder {
         for (index, rows) in mark.groups.iter().enumerate().filter(|(_, rows)| **rows > 0) {
             let Some(group) = self.groups.get(index) else { continue };
             let table = index_of(&mut body.tables, &group.fingerprint);
-            body.groups.push(group.encode(table as u32, *rows, scratch));
+            let data = self.spare.pop().unwrap_or_default();
+            body.groups.push(group.encode(table as u32, *rows, scratch, data));
             used.push(index as u64);
         }
         let events = self.events.iter().take(mark.events).map(|event| {
@@ -486,6 +491,8 @@ impl Builder {
         });
         pack::<EVENT_FIELDS>(&events, scratch, &mut body.event_columns);
         body.schemas = self.schemas(&body.tables, known);
+        // No more than the groups of one batch need.
+        self.spare.clear();
         body
     }
 
@@ -608,47 +615,76 @@ impl Builder {
     }
 }
 
-/// Compresses a body and completes its meta.
-pub(super) fn seal_body(mut meta: Meta, mut body: Body, level: i32) -> Result<Sealed, BatchError> {
-    let plain = Vec::with_capacity(body.len_about());
-    let plain = postcard::to_extend(&body, plain).map_err(|_| BatchError::Refused("body"))?;
-    // What is in `plain` now need not be in memory twice while it is compressed.
-    let schemas = std::mem::take(&mut body.schemas);
-    drop(body);
-    meta.plain_len = u32::try_from(plain.len()).map_err(|_| BatchError::TooLarge("body"))?;
-    meta.plain_crc = crc32c::crc32c(&plain);
-    let packed = match level {
-        0 => None,
-        level => Some(compress(&plain, level).map_err(|_| BatchError::Refused("zstd"))?),
-    };
-    // A batch of a row or two is often larger compressed.
-    let bytes = match packed.filter(|packed| packed.len() < plain.len()) {
-        Some(packed) => {
+/// Compresses a body and completes its meta. What is left of the body is memory.
+pub(super) fn seal_body(mut meta: Meta, body: &mut Body, level: i32) -> Result<Sealed, BatchError> {
+    PRESS.with_borrow_mut(|press| {
+        let mut plain = std::mem::take(&mut press.plain);
+        plain.clear();
+        plain.reserve(body.len_about());
+        let plain = postcard::to_extend(body, plain).map_err(|_| BatchError::Refused("body"))?;
+        // What is large and in `plain` now need not be in memory twice while it is compressed.
+        let schemas = std::mem::take(&mut body.schemas);
+        body.groups.retain(|group| group.data.capacity() <= KEPT_BYTES_MAX);
+        meta.plain_len = u32::try_from(plain.len()).map_err(|_| BatchError::TooLarge("body"))?;
+        meta.plain_crc = crc32c::crc32c(&plain);
+        let packed = match level {
+            0 => plain.as_slice(),
+            level => press.pack(&plain, level).map_err(|_| BatchError::Refused("zstd"))?,
+        };
+        // A batch of a row or two is often larger compressed.
+        let bytes = if packed.len() < plain.len() {
             meta.codec = 1;
-            packed
-        }
-        None => plain,
-    };
-    Ok(Sealed {
-        rows: meta.rows,
-        transactions: meta.transactions,
-        schemas,
-        meta: meta.encode(),
-        body: bytes,
+            packed.to_vec()
+        } else {
+            plain.clone()
+        };
+        press.keep(plain);
+        Ok(Sealed {
+            rows: meta.rows,
+            transactions: meta.transactions,
+            schemas,
+            meta: meta.encode(),
+            body: bytes,
+        })
     })
 }
 
-fn compress(plain: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    CONTEXT.with_borrow_mut(|context| {
-        context.set_compression_level(level)?;
-        context.compress(plain)
-    })
+/// What compresses, and its memory. To set a context up takes longer than to compress a small batch; and
+/// memory of this size that is given back is taken page by page anew.
+struct Press {
+    context: Compressor<'static>,
+    plain: Vec<u8>,
+    packed: Vec<u8>,
 }
+
+impl Press {
+    fn pack(&mut self, plain: &[u8], level: i32) -> std::io::Result<&[u8]> {
+        self.context.set_compression_level(level)?;
+        self.packed.clear();
+        self.packed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        self.context.compress_to_buffer(plain, &mut self.packed)?;
+        Ok(&self.packed)
+    }
+
+    /// For the next batch, unless this one was uncommonly large.
+    fn keep(&mut self, plain: Vec<u8>) {
+        if plain.capacity() <= KEPT_BYTES_MAX {
+            self.plain = plain;
+        } else {
+            self.packed = Vec::new();
+        }
+    }
+}
+
+/// Twice what a batch of the default settings needs.
+const KEPT_BYTES_MAX: usize = 512 * 1024;
 
 thread_local! {
-    /// To set one up takes longer than to compress a small batch.
-    static CONTEXT: RefCell<Compressor<'static>> =
-        RefCell::new(Compressor::new(1).expect("memory for a context"));
+    static PRESS: RefCell<Press> = RefCell::new(Press {
+        context: Compressor::new(1).expect("memory for a context"),
+        plain: Vec::new(),
+        packed: Vec::new(),
+    });
 }
 
 /// Packs rows of `N` integers column by column.

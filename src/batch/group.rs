@@ -76,9 +76,16 @@ impl Group {
         self.columns.iter_mut().for_each(|(_, column)| column.drain(rows));
     }
 
-    /// The first `rows` rows, encoded. `table` is the index that the record is to name.
-    pub(super) fn encode(&self, table: u32, rows: usize, scratch: &mut Vec<u64>) -> GroupRecord {
-        let mut data = Vec::new();
+    /// The first `rows` rows, encoded. `table` is the index that the record is to name; `scratch` and `data` are
+    /// memory.
+    pub(super) fn encode(
+        &self,
+        table: u32,
+        rows: usize,
+        scratch: &mut Vec<u64>,
+        mut data: Vec<u8>,
+    ) -> GroupRecord {
+        data.clear();
         for (kind, column) in &self.columns {
             column.encode(*kind, rows, scratch, &mut data);
         }

@@ -26,11 +26,14 @@ pub(super) fn encode_same(value: u64, count: usize, out: &mut Vec<u8>) {
 /// Appends the values in the layout that takes the fewest bytes.
 pub(super) fn encode(values: &[u64], out: &mut Vec<u8>) {
     let Some(&first) = values.first() else { return };
-    let (min, max) = bounds(values.iter().copied());
+    let (mut min, mut max, mut delta_min, mut delta_max) = (first, first, u64::MAX, 0);
+    for (value, delta) in values.iter().skip(1).zip(deltas(values)) {
+        (min, max) = (min.min(*value), max.max(*value));
+        (delta_min, delta_max) = (delta_min.min(delta), delta_max.max(delta));
+    }
     if min == max {
         return encode_same(first, values.len(), out);
     }
-    let (delta_min, delta_max) = bounds(deltas(values));
     let (width, delta_width) = (bits(max - min), bits(delta_max - delta_min));
     if delta_width < width {
         out.push(DELTAS);
@@ -74,10 +77,6 @@ pub(super) fn decode(
         tag => return Err(BatchError::Malformed("integers: layout", u64::from(tag))),
     }
     Ok(())
-}
-
-fn bounds(values: impl Iterator<Item = u64>) -> (u64, u64) {
-    values.fold((u64::MAX, 0), |(min, max), value| (min.min(value), max.max(value)))
 }
 
 /// The differences between neighbours, zigzagged so that small steps down are small too.
