@@ -15,6 +15,11 @@ SEEDS ?= 1000
 AGENTS ?= 1000
 # How often `make chaos` kills in each of its tests.
 KILLS ?= 300
+# How long `make soak` goes on.
+MINUTES ?= 60
+# `make memory`: some of its scenes, or all a tenth as large (QUICK=1).
+SCENES ?=
+QUICK ?=
 # `make fuzz` ends after so many executions of all targets together; or after SECONDS of each.
 RUNS ?=
 # What `make size` and `make memory` hold the static program to.
@@ -25,7 +30,7 @@ ONLY ?=
 PHOTOS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim sim-bugs chaos network interop hostile load differential fuzz agent collector bench size memory cross-amd64 cross-arm64 cross-test image deb dist package-test reproducible
+.PHONY: help run test check sim sim-bugs chaos soak network interop hostile load differential fuzz agent collector bench size memory cross-amd64 cross-arm64 cross-test image deb dist package-test reproducible
 
 help: ## lists what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -46,6 +51,10 @@ chaos: ## kills, cuts, storms, full disks and jumping clocks on real processes (
 	SERVERS="$(SERVERS)" tests/servers.sh fetch all
 	tests/servers.sh fetch mosquitto
 	env SERVERS="$(SERVERS)" KILLS=$(KILLS) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --features collector --test chaos -- --nocapture --test-threads 1
+
+soak: cross-amd64 ## the static program and a collector under 2,000 row changes a second and a link that comes and goes (MINUTES=60, SEED=n)
+	tests/servers.sh fetch mariadb1011
+	env RIVULET_PROGRAM=$(CURDIR)/target/cross/amd64/rivulet MINUTES=$(MINUTES) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --features collector --test soak -- --nocapture
 
 sim-bugs: ## makes ten deliberate bugs, one after the other, and lets the simulation find each (BUG=n, SEEDS=300)
 	env SEEDS=$(if $(filter command line,$(origin SEEDS)),$(SEEDS)) BUG=$(BUG) $(CARGO) run --quiet --features collector --example sim-bugs

@@ -16,6 +16,7 @@ pub mod agree;
 pub mod broker;
 #[cfg(feature = "collector")]
 pub mod fleet;
+pub mod follow;
 pub mod json;
 pub mod meeting;
 pub mod mixed;
@@ -26,5 +27,6 @@ pub mod replay;
 pub mod rough;
 pub mod server;
 pub mod session;
+pub mod steady;
 pub mod tables;
 pub mod workload;

@@ -136,6 +136,11 @@ impl Process {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         Some((status_line(&status, "VmRSS:")?, status_line(&status, "VmHWM:")?))
     }
+
+    /// How many files and sockets it has open; `None` once it has ended.
+    pub fn descriptors(&self) -> Option<usize> {
+        Some(fs::read_dir(format!("/proc/{}/fd", self.child.id())).ok()?.count())
+    }
 }
 
 impl Drop for Process {
