@@ -10,7 +10,8 @@
 //! | `backlog` | `BACKLOG_MB` in the buffer, then sent |
 //! | `tables` | a row for each of `TABLES` tables, twice |
 //!
-//! `SCENES="idle rate"` runs some of them; `QUICK=1` makes them all a tenth or less of what is promised.
+//! `SCENES="idle rate"` runs some of them; `QUICK=1` makes them all a tenth or less of what is promised; `MORE` are
+//! more lines of the agent's `[uplink]`, to see what a setting is worth.
 
 #![allow(unreachable_pub)]
 
@@ -110,9 +111,10 @@ fn idle(stage: &mut Stage<'_>, scale: &Scale) {
     sleep(scale.idle);
     let usage = stage.usage().since(&before);
     println!(
-        "  {:.3} % of a core (goal 0.1), {:.1} wake-ups a second (goal 5)",
+        "  {:.3} % of a core (goal 0.1), {:.1} wake-ups a second (goal 5): {}",
         usage.cpu_percent(),
-        usage.wakes_per_second()
+        usage.wakes_per_second(),
+        usage.wakes()
     );
 }
 
@@ -216,6 +218,7 @@ fn backlog(stage: &mut Stage<'_>, scale: &Scale) {
     }
     let bytes = stage.wait_for_buffer(scale.backlog_mb * rows);
     println!("  {:.0} MB in the buffer", bytes as f64 / 1e6);
+    stage.tell_memory("before the link");
     stage.start_collector();
     let began = Instant::now();
     stage.wait_for(scale.backlog_mb * rows);
@@ -227,10 +230,13 @@ fn tables(stage: &mut Stage<'_>, scale: &Scale) {
     let columns = "number int unsigned, name varchar(40), price decimal(10,2), at datetime(3), state enum('new', 'old'), \
                    remark text, weight double, flags bit(8), changed timestamp(6) default now(6)";
     let mut session = stage.server.session();
+    session.run("use exam").expect("it is there");
     let mut run = |statements: Vec<String>| {
         for some in statements.chunks(100) {
             let all = some.join("\n;;\n");
-            session.run(&all).unwrap_or_else(|error| panic!("{all}: {error}"));
+            session
+                .run(&all)
+                .unwrap_or_else(|error| panic!("error {}: {:.400}", error.code, error.text));
         }
     };
     let each = |statement: &dyn Fn(u64) -> String| (1..=scale.tables).map(statement).collect();

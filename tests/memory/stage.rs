@@ -12,7 +12,7 @@ use crate::harness::process::{RIVULET, run};
 use crate::harness::server::Server;
 
 /// What the agent's threads are called. The first is that of `main`.
-pub const THREADS: [&str; 4] = ["rivulet", "reader", "smol-1", "async-io"];
+pub const THREADS: [&str; 6] = ["rivulet", "signals", "status", "reader", "smol-1", "async-io"];
 
 pub struct Stage<'a> {
     pub server: &'a Server,
@@ -29,6 +29,11 @@ impl<'a> Stage<'a> {
         server.sql("use exam");
         server.reset_logs();
         let pipeline = Pipeline::new(server, "2GiB");
+        if let Ok(more) = std::env::var("MORE") {
+            let config = pipeline.path("agent.toml");
+            let text = fs::read_to_string(&config).expect("it was made") + &more;
+            fs::write(&config, text).expect("a writable folder");
+        }
         let follower = Follower::new(pipeline.path("changes"));
         Self { server, pipeline, follower, lines: 0 }
     }
@@ -116,7 +121,7 @@ impl<'a> Stage<'a> {
 
     pub fn wait_for_link(&mut self) {
         self.wait("the link stands", |status| {
-            status.at("link")?.at("state")?.text().filter(|state| *state == "up").map(drop)
+            status.at("link")?.at("state")?.text().filter(|state| *state == "connected").map(drop)
         });
     }
 
@@ -142,9 +147,15 @@ impl<'a> Stage<'a> {
             {
                 return found;
             }
-            assert!(began.elapsed() < PATIENCE, "{what}: {text}\n{}", self.pipeline.said());
+            assert!(began.elapsed() < PATIENCE / 10, "{what}: {text}\n{}", self.pipeline.said());
             sleep(Duration::from_millis(300));
         }
+    }
+
+    /// Tells the agent's memory so far.
+    pub fn tell_memory(&mut self, when: &str) {
+        let (rss, highest) = self.pipeline.agent().memory_kib().expect("it runs");
+        println!("  {when}: VmHWM {:.2} MB, now {:.2} MB", mb(highest), mb(rss));
     }
 
     /// Bytes of the server's log.
@@ -161,7 +172,6 @@ impl<'a> Stage<'a> {
     pub fn end(mut self, mb_max: f64) -> bool {
         let (rss, highest) = self.pipeline.agent().memory_kib().expect("it runs");
         let (_, collector) = self.pipeline.collector().memory_kib().expect("it runs");
-        let mb = |kib: u64| kib as f64 * 1024.0 / 1e6;
         let threads = threads(self.pipeline.agent().id());
         println!("  threads: {}", threads.join(", "));
         println!(
@@ -181,6 +191,11 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// Megabytes, powers of ten as the limits.
+fn mb(kib: u64) -> f64 {
+    kib as f64 * 1024.0 / 1e6
+}
+
 /// The names of a process's threads.
 fn threads(id: u32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{id}/task")).expect("it runs");
@@ -195,12 +210,13 @@ pub struct Usage {
     at: Instant,
     time: Duration,
     cpu: Duration,
-    wakes: u64,
+    /// How often each thread has gone to sleep by itself.
+    wakes: Vec<(String, u64)>,
 }
 
 impl Usage {
     fn of(id: u32) -> Self {
-        let (mut cpu, mut wakes) = (Duration::ZERO, 0);
+        let (mut cpu, mut wakes) = (Duration::ZERO, Vec::new());
         for task in fs::read_dir(format!("/proc/{id}/task")).expect("it runs").flatten() {
             let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
             let nanos = read("schedstat").split(' ').next().and_then(|text| text.parse().ok());
@@ -208,7 +224,8 @@ impl Usage {
             let status = read("status");
             let line =
                 status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            wakes += line.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
+            let times = line.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+            wakes.push((read("comm").trim().to_owned(), times));
         }
         Self { at: Instant::now(), time: Duration::ZERO, cpu, wakes }
     }
@@ -218,7 +235,12 @@ impl Usage {
             at: self.at,
             time: self.at - before.at,
             cpu: self.cpu.saturating_sub(before.cpu),
-            wakes: self.wakes.saturating_sub(before.wakes),
+            wakes: self
+                .wakes
+                .into_iter()
+                .zip(&before.wakes)
+                .map(|((name, now), (_, before))| (name, now - before))
+                .collect(),
         }
     }
 
@@ -227,6 +249,14 @@ impl Usage {
     }
 
     pub fn wakes_per_second(&self) -> f64 {
-        self.wakes as f64 / self.time.as_secs_f64()
+        self.wakes.iter().map(|(_, times)| times).sum::<u64>() as f64 / self.time.as_secs_f64()
+    }
+
+    /// By thread.
+    pub fn wakes(&self) -> String {
+        let each = |(name, times): &(String, u64)| {
+            format!("{name} {:.1}", *times as f64 / self.time.as_secs_f64())
+        };
+        self.wakes.iter().map(each).collect::<Vec<_>>().join(", ")
     }
 }
