@@ -322,5 +322,6 @@ fn tuning(settings: &Settings) -> Tuning {
 
 /// Statements that are kept prepared: all that a batch needs on its way.
 const STATEMENTS: usize = 32;
-/// One batch and the inner pages of a large backlog.
-const CACHE_KIB: u32 = 1024;
+/// A large batch while it is written (256 KiB), and the inner pages of a large backlog. More of it would only keep
+/// pages of batches that were sent.
+const CACHE_KIB: u32 = 384;

@@ -470,12 +470,9 @@ fn clock_us(hours: u32, minutes: u8, seconds: u8, micros: u32) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{column, orders, update};
     use super::*;
     use crate::binlog::table::Meaning;
-
-    fn column(kind: Kind, meta: u16) -> Column {
-        Column { name: "c".to_owned(), kind, meta, nullable: true, ..Column::default() }
-    }
 
     fn json(options: Options, column: &Column, bytes: &[u8]) -> String {
         let mut out = Vec::new();
@@ -551,40 +548,8 @@ mod tests {
 
     #[test]
     fn an_event_has_debeziums_fields_in_debeziums_order() {
-        let name = |name: &str, column: Column| Column { name: name.to_owned(), ..column };
-        let table = Table {
-            schema: "shop".to_owned(),
-            name: "orders".to_owned(),
-            columns: vec![
-                name("id", column(Kind::Long, 0)),
-                name("note", Column { collation: Some(255), ..column(Kind::Varchar, 40) }),
-                name("at", column(Kind::DateTime2, 0)),
-            ],
-            ..Table::default()
-        };
-        let before = [Cell::Value(&[7, 0, 0, 0]), Cell::Null, Cell::Absent];
-        let at = [0x99, 0xA5, 0x82, 0x30, 0xC5];
-        let after =
-            [Cell::Value(&[7, 0, 0, 0]), Cell::Value("\"é\"\n".as_bytes()), Cell::Value(&at)];
-        let gtid = "0-1-2".parse().unwrap();
-        let change = Change {
-            connector: "mariadb",
-            source: "press-7",
-            table: &table,
-            operation: Operation::Update,
-            before: Some(&before),
-            after: Some(&after),
-            file: "binlog.000001",
-            offset: 1337,
-            row: 2,
-            gtid: Some(&gtid),
-            server_id: 9,
-            thread: None,
-            changed_us: 1_700_000_000_123_456,
-            rendered_us: 1_700_000_001_000_000,
-        };
-        let mut out = Vec::new();
-        Debezium::default().write(&change, &mut out).unwrap();
+        let (table, mut out) = (orders(), Vec::new());
+        update(&table, |change| Debezium::default().write(change, &mut out).unwrap());
         let golden = concat!(
             r#"{"before":{"id":7,"note":null},"#,
             r#""after":{"id":7,"note":"\"é\"\n","at":1580526185000},"#,

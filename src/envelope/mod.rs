@@ -3,11 +3,16 @@
 //! | file | form |
 //! |---|---|
 //! | [`debezium`] | Debezium's change event, one JSON object a line |
+//! | [`maxwell`] | Maxwell's row, one JSON object a line |
+//! | [`canal`] | Canal's `FlatMessage`, one JSON object for the rows of an event |
 //! | [`text`] | for people, in the manner of `mysqlbinlog -v` |
 
+pub mod canal;
 pub mod debezium;
 mod json;
+pub mod maxwell;
 pub mod text;
+mod wkt;
 
 use std::fmt;
 
@@ -97,6 +102,12 @@ fn apply_json(
     }
 }
 
+/// Whether an update changed the column: what it was is in the log, and what it is says something else.
+fn is_changed(before: Cell<'_>, after: Option<&[Cell<'_>]>, index: usize) -> bool {
+    let after = after.and_then(|cells| cells.get(index)).copied().unwrap_or(Cell::Absent);
+    after != Cell::Absent && after != before
+}
+
 /// Pairs the cells of an image with their columns, those that a statement can see.
 fn image<'t, 'c>(
     table: &'t Table,
@@ -110,4 +121,55 @@ fn image<'t, 'c>(
     let pairs = table.columns.iter().zip(cells).enumerate();
     let pairs = pairs.filter(|(_, (column, _))| column.meaning != Meaning::Hidden);
     Ok(pairs.map(|(index, (column, cell))| (index, column, *cell)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::table::Kind;
+
+    pub(super) fn column(kind: Kind, meta: u16) -> Column {
+        Column { name: "c".to_owned(), kind, meta, nullable: true, ..Column::default() }
+    }
+
+    /// A table of three columns, the first of which is its key.
+    pub(super) fn orders() -> Table {
+        let name = |name: &str, column: Column| Column { name: name.to_owned(), ..column };
+        Table {
+            schema: "shop".to_owned(),
+            name: "orders".to_owned(),
+            columns: vec![
+                name("id", column(Kind::Long, 0)),
+                name("note", Column { collation: Some(255), ..column(Kind::Varchar, 40) }),
+                name("at", column(Kind::DateTime2, 0)),
+            ],
+            primary_key: vec![0],
+            ..Table::default()
+        }
+    }
+
+    /// One of its rows changes.
+    pub(super) fn update(table: &Table, take: impl FnOnce(&Change<'_>)) {
+        let at = [0x99, 0xA5, 0x82, 0x30, 0xC5];
+        let before = [Cell::Value(&[7, 0, 0, 0]), Cell::Null, Cell::Absent];
+        let after =
+            [Cell::Value(&[7, 0, 0, 0]), Cell::Value("\"é\"\n".as_bytes()), Cell::Value(&at)];
+        let gtid = "0-1-2".parse().unwrap();
+        take(&Change {
+            connector: "mariadb",
+            source: "press-7",
+            table,
+            operation: Operation::Update,
+            before: Some(&before),
+            after: Some(&after),
+            file: "binlog.000001",
+            offset: 1337,
+            row: 2,
+            gtid: Some(&gtid),
+            server_id: 9,
+            thread: None,
+            changed_us: 1_700_000_000_123_456,
+            rendered_us: 1_700_000_001_000_000,
+        });
+    }
 }

@@ -1,46 +1,37 @@
 //! SHELL: rows → sealed batches: how fast and how small, beside what others would send.
 
-use std::collections::HashSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use rivulet::batch::{self, Builder, Identity, Sealed, frame};
+use rivulet::batch::{Identity, frame};
 use rivulet::binlog::rows::Operation;
 use rivulet::binlog::table::Table;
 use rivulet::binlog::transaction::Begin;
 use rivulet::envelope::Change;
 use rivulet::envelope::debezium::{Debezium, Options};
-use rivulet::position::{Position, Sequence};
+use rivulet::position::Sequence;
 
+use super::cutting::{Cut, Images, batches};
 use super::decoding::best;
 use super::figures::Figures;
 use super::log::{Item, Log};
 
 /// The agent's default cut, plain bytes.
 const CUT_BYTES: usize = 64 << 10;
-const LEVEL: i32 = 1;
-
-/// Where a batch ends.
-#[derive(Clone, Copy)]
-enum Cut {
-    Rows(u32),
-    Default,
-}
-
 pub(crate) fn run(load: &str, log: &Log, figures: &mut Figures) {
     let rows = log.rows as f64;
-    let seconds = best(|| batches(log, Cut::Default, |_, _| ()));
+    let seconds = best(|| batches(log, Cut::Bytes(CUT_BYTES), Images::Full, |_, _| ()));
     figures.put(load, "decode + batch + seal, rows/s", rows / seconds);
     let cuts = [
         ("16 rows", Cut::Rows(16)),
         ("100 rows", Cut::Rows(100)),
         ("1,000 rows", Cut::Rows(1000)),
-        ("64 KiB", Cut::Default),
+        ("64 KiB", Cut::Bytes(CUT_BYTES)),
     ];
     for (name, cut) in cuts {
         let (mut bytes, mut raw, mut start, mut number) = (0, 0, 0, 0);
-        batches(log, cut, |sealed, end| {
+        batches(log, cut, Images::Full, |sealed, end| {
             number += 1;
             let sequence = Sequence(number);
             let (agent, previous_crc) = ("edge-1".to_owned(), u32::MAX);
@@ -54,7 +45,7 @@ pub(crate) fn run(load: &str, log: &Log, figures: &mut Figures) {
         figures.put(load, &what("batch"), bytes as f64 / rows);
         figures.put(load, &what("binlog + zstd-3"), raw as f64 / rows);
         figures.put(load, &what("Debezium JSON + zstd-3"), json.zstd as f64 / rows);
-        if matches!(cut, Cut::Default) {
+        if matches!(cut, Cut::Bytes(_)) {
             figures.put(load, "binlog, bytes/row", log.bytes.len() as f64 / rows);
             figures.put(load, "Debezium JSON, bytes/row", json.plain as f64 / rows);
             if let Some(gzip) = json.gzip {
@@ -74,49 +65,6 @@ fn zstd3(bytes: &[u8]) -> usize {
     zstd::bulk::compress(bytes, 3).expect("zstd takes all bytes").len()
 }
 
-/// Seals the log's rows; hands out each batch, and where it ends in the log.
-fn batches(log: &Log, cut: Cut, mut take: impl FnMut(&Sealed, usize)) {
-    let mut builder = Builder::new(batch::Settings { level: LEVEL });
-    let mut known = HashSet::new();
-    log.each(|item| match item {
-        Item::Begin(begin) => builder.begin(&opening(begin)),
-        Item::Rows(rows, table) => {
-            builder.event(table, rows.rows.operation, rows.offset, rows.timestamp_s);
-        }
-        Item::Row(before, after, _) => builder.row(before, after),
-        Item::Commit(end_offset) => {
-            builder.commit(batch::Commit { end_offset, xid: None });
-            let full = match cut {
-                Cut::Rows(rows) => builder.rows() >= rows,
-                Cut::Default => builder.bytes() >= CUT_BYTES,
-            };
-            if full {
-                let sealed = builder.seal(|schema| !known.insert(schema)).expect("it fits");
-                take(&sealed.expect("it has rows"), end_offset as usize);
-            }
-        }
-    });
-    if let Some(sealed) = builder.seal(|schema| !known.insert(schema)).expect("it fits") {
-        take(&sealed, log.bytes.len());
-    }
-}
-
-fn opening(begin: &Begin) -> batch::Begin {
-    batch::Begin {
-        position: Position {
-            file: "binlog.000001".to_owned(),
-            offset: begin.offset,
-            gtid: begin.gtid.clone(),
-            ..Position::default()
-        },
-        file_created_s: 0,
-        timestamp_s: begin.timestamp_s,
-        server_id: begin.server_id,
-        thread: begin.thread_id,
-        committed_us: begin.committed_us,
-    }
-}
-
 /// The same rows as lines of JSON, in bytes.
 struct Json {
     plain: usize,
@@ -126,7 +74,7 @@ struct Json {
 }
 
 fn json(log: &Log, cut: Cut) -> Json {
-    let mut gzip = matches!(cut, Cut::Default).then(Gzip::start).flatten();
+    let mut gzip = matches!(cut, Cut::Bytes(_)).then(Gzip::start).flatten();
     let mut sizes = Json { plain: 0, zstd: 0, gzip: None };
     let (mut envelope, mut lines) = (Debezium::new(Options::default()), Vec::new());
     let (mut begin, mut event) = (None::<Begin>, None::<(Arc<Table>, u64)>);
@@ -163,7 +111,7 @@ fn json(log: &Log, cut: Cut) -> Json {
         Item::Commit(_) => {
             let full = match cut {
                 Cut::Rows(max) => rows >= max,
-                Cut::Default => plain >= CUT_BYTES,
+                Cut::Bytes(max) => plain >= max,
             };
             if full {
                 sizes.add(&lines, gzip.as_mut());

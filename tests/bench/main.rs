@@ -23,6 +23,7 @@ mod batching;
 mod carrying;
 mod centre;
 mod comparing;
+mod cutting;
 mod decoding;
 mod figures;
 mod log;
