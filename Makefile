@@ -15,6 +15,8 @@ SEEDS ?= 1000
 AGENTS ?= 1000
 # How often `make chaos` kills in each of its tests.
 KILLS ?= 300
+# `make gate UPDATE=1` keeps what it measured.
+UPDATE ?=
 # How long `make soak` goes on.
 MINUTES ?= 60
 # `make memory`: some of its scenes, or all a tenth as large (QUICK=1).
@@ -30,7 +32,7 @@ ONLY ?=
 PHOTOS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim sim-bugs chaos soak network interop hostile load differential fuzz agent collector bench size memory cross-amd64 cross-arm64 cross-test image deb dist package-test reproducible
+.PHONY: help run test check sim sim-bugs chaos soak network interop hostile load differential fuzz agent collector bench gate size memory cross-amd64 cross-arm64 cross-test image deb dist package-test reproducible
 
 help: ## lists what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -83,14 +85,17 @@ network: ## agent and collector over a link that is slow, lossy, cut or half blo
 	$(CARGO) build --release --quiet --features collector --bins --example network
 	target/release/examples/network
 
-check: ## formatting, lints and documentation, warnings as errors; instructions and memory of decoding
+check: ## formatting, lints and documentation, warnings as errors; and `make gate`
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --features collector -- -D warnings
 	$(CARGO) clippy -- -D warnings
 	$(CARGO) clippy --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib --features collector
-	$(CARGO) build --release --bin rivulet --example scan
-	tests/bench/gate.sh
+	$(MAKE) --no-print-directory gate
+
+gate: ## instructions, bytes, calls for memory of a row; memory and sizes; fails if one is 5 % worse than what is kept (UPDATE=1 keeps it)
+	$(CARGO) build --release --bin rivulet --example scan --example gate
+	env UPDATE=$(UPDATE) target/release/examples/gate
 
 agent: ## builds the edge's program: target/release/rivulet
 	$(CARGO) build --release --bin rivulet
@@ -98,7 +103,7 @@ agent: ## builds the edge's program: target/release/rivulet
 collector: ## builds the centre's program: target/release/rivulet-collector
 	$(CARGO) build --release --features collector --bin rivulet-collector
 
-bench: ## measures what is promised, in units, and decoding beside others (BENCH_ONLY=compare,decode,batch,carry,wait,size)
+bench: ## measures what is promised, in units, and decoding beside others (BENCH_ONLY=compare,decode,batch,bytes,carry,wait,size)
 	mkdir -p target/bench
 	CARGO_TARGET_DIR=target/peers $(CARGO) build --release --locked --manifest-path tests/peers/Cargo.toml
 	$(CARGO) build --release --no-default-features --bin rivulet
@@ -117,11 +122,15 @@ cross-arm64: ## the same for ARM64: target/cross/arm64/rivulet
 cross-test: ## the ARM64 program, emulated: what it decodes; and MariaDB to collector with kill -9 (KILLS=20, TRANSACTIONS=2000)
 	CARGO="$(CARGO)" cross/test.sh
 
-size: cross-amd64 ## tells the static program's size in bytes, and fails if that is more than SIZE_MAX
+size: cross-amd64 ## tells the static program's size, and its crates; fails if it is more than SIZE_MAX bytes, or if one is the collector's
 	@bytes=$$(wc -c < target/cross/amd64/rivulet) && echo "size: $$bytes bytes; at most $(SIZE_MAX)" && [ $$bytes -le $(SIZE_MAX) ]
+	CARGO="$(CARGO)" cross/crates.sh
 
-memory: cross-amd64 ## tells what the static program takes of memory to decode, and fails if that is more than MEMORY_MAX (KiB)
+memory: cross-amd64 ## memory, threads, processor and times of the static program: decoding, idle, under load, 1 GB, 400 MB, 20,000 tables (QUICK=1, SCENES="…")
 	cross/memory.sh target/cross/amd64/rivulet $(MEMORY_MAX)
+	tests/servers.sh fetch mariadb1011
+	$(CARGO) build --release --features collector --bin rivulet-collector --example memory
+	env QUICK=$(QUICK) SCENES="$(SCENES)" RIVULET_PROGRAM=$(CURDIR)/target/cross/amd64/rivulet target/release/examples/memory
 
 image: cross-amd64 cross-arm64 ## OCI images for both architectures, without an engine; fails if one has more than 5 MB: target/dist/*.image.tar
 	cross/package.sh image amd64

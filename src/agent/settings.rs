@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// The longest packet that is accepted from the collector: acknowledgements and commands are short.
 const PACKET_BYTES_MAX: u32 = 64 * 1024;
+/// What QUIC takes in before it is read: a few such packets.
+const RECEIVE_BYTES: u32 = 4 * PACKET_BYTES_MAX;
 /// The largest event that the servers send: `max_allowed_packet`'s limit and the header.
 const EVENT_BYTES_MAX: u32 = (1 << 30) + 1024;
 
@@ -120,7 +122,8 @@ pub(super) fn dial(config: &Config) -> Result<Dial, TransportError> {
             },
             send_window: u32::try_from(uplink.send_window).unwrap_or(u32::MAX),
             segmentation_offload: uplink.segmentation_offload,
-            ..QuicSettings::default()
+            stream_window: RECEIVE_BYTES,
+            connection_window: RECEIVE_BYTES,
         },
         timeout: uplink.dial_timeout,
         probe_every: uplink.probe_every,

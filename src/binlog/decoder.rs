@@ -20,8 +20,9 @@ use super::transaction::Assembler;
 /// Tables that are kept; the one used longest ago goes first. A statement touches far fewer.
 pub const TABLES_MAX: usize = 1024;
 
-/// Bytes of table maps that are kept, unless there are fewer than [`TABLES_MIN`].
-const MAP_BYTES_MAX: usize = 1 << 20;
+/// Bytes of table maps that are kept, unless there are fewer than [`TABLES_MIN`]. What is made of a map takes
+/// about seven times as much memory.
+const MAP_BYTES_MAX: usize = 256 << 10;
 /// More than a statement can lock (61 tables in a join), so that none of its own is dropped.
 const TABLES_MIN: usize = 128;
 

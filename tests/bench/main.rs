@@ -5,7 +5,8 @@
 //! | `server`, `workload` | a real server, and what it is given to do |
 //! | `comparing` | our decoder beside others, as processes: rows per CPU second, memory, instructions |
 //! | `log` | a log in memory → transactions and rows |
-//! | `decoding`, `batching` | rooms without I/O, on a log in memory |
+//! | `decoding`, `cutting`, `batching` | rooms without I/O, on a log in memory |
+//! | `bytes` | what a row takes, beside the JSON of Debezium, Maxwell and Canal |
 //! | `centre` | a collector and an agent as processes: certificates, configuration, their figures |
 //! | `carrying` | files → agent → QUIC → collector → file |
 //! | `relay` | counts the datagrams between the two |
@@ -17,9 +18,10 @@
 //! |---|---|---|
 //! | `SERVERS_ROOT` | `target/servers` | where the server is unpacked; downloaded if it is not there |
 //! | `BENCH_MB` | 40 | each log's length in megabytes |
-//! | `BENCH_ONLY` | all | some of `compare,decode,batch,carry,wait,size` |
+//! | `BENCH_ONLY` | all | some of `compare,decode,batch,bytes,carry,wait,size` |
 
 mod batching;
+mod bytes;
 mod carrying;
 mod centre;
 mod comparing;
@@ -48,10 +50,11 @@ fn main() {
     if wanted("compare") {
         comparing::run(&folder, |flavour, load, packed| logged(flavour, load, packed, megabytes));
     }
-    if !["decode", "batch", "carry", "wait", "size"].into_iter().any(wanted) {
+    if !["decode", "batch", "bytes", "carry", "wait", "size"].into_iter().any(wanted) {
         return;
     }
-    let centre = centre::Programs::copy_to(&folder);
+    let runs = ["carry", "wait"].into_iter().any(wanted);
+    let centre = runs.then(|| centre::Programs::copy_to(&folder));
     let logs = [Workload::Shop, Workload::Readings]
         .map(|load| (load, logged(Flavour::Mariadb, load, false, megabytes)));
     for (load, path) in &logs {
@@ -63,14 +66,17 @@ fn main() {
         if wanted("batch") {
             batching::run(load.name(), &log, &mut figures);
         }
+        if wanted("bytes") {
+            bytes::run(load.name(), &log, &mut figures);
+        }
         let rows = log.rows;
         drop(log);
-        if wanted("carry") {
-            carrying::run(load.name(), path, rows, &centre, &mut figures);
+        if let Some(centre) = centre.as_ref().filter(|_| wanted("carry")) {
+            carrying::run(load.name(), path, rows, centre, &mut figures);
         }
     }
-    if wanted("wait") {
-        waiting::run(&centre, &mut figures);
+    if let Some(centre) = centre.as_ref().filter(|_| wanted("wait")) {
+        waiting::run(centre, &mut figures);
     }
     if wanted("size") {
         size::run(&folder, &mut figures);

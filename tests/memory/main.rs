@@ -185,7 +185,7 @@ fn loaded<T>(
 
 /// Rows of a kilobyte, half of it text that never comes again.
 fn transaction(stage: &mut Stage<'_>, scale: &Scale) {
-    let rows = scale.transaction_mb * 1_000_000 / 1035;
+    let rows = scale.transaction_mb * 1_000_000 / 938;
     let sql = |statement: &str| drop(stage.server.sql(statement));
     sql(
         "create table wide (id bigint primary key, a varchar(600), b varchar(600), c varchar(200)) charset utf8mb4",
