@@ -32,9 +32,9 @@ pub(crate) enum Images {
 pub(crate) fn batches(log: &Log, cut: Cut, images: Images, mut take: impl FnMut(&Sealed, usize)) {
     let mut builder = Builder::new(batch::Settings { level: LEVEL });
     let mut known = HashSet::new();
-    let mut key = Vec::new();
+    let (mut key, mut opening) = (Vec::new(), Opening::default());
     log.each(|item| match item {
-        Item::Begin(begin) => builder.begin(opening(begin)),
+        Item::Begin(begin) => builder.begin(opening.of(begin)),
         Item::Rows(rows, table) => {
             key.clone_from(&table.primary_key);
             builder.event(table, rows.rows.operation, rows.offset, rows.timestamp_s);
@@ -91,19 +91,22 @@ pub(crate) fn framed_bytes(log: &Log, cut: Cut, images: Images) -> usize {
     bytes
 }
 
-/// A transaction's beginning, of a log that is always called the same.
-pub(crate) fn opening(begin: &Begin) -> batch::Begin {
-    batch::Begin {
-        position: Position {
-            file: "binlog.000001".to_owned(),
-            offset: begin.offset,
-            gtid: begin.gtid.clone(),
-            ..Position::default()
-        },
-        file_created_s: 0,
-        timestamp_s: begin.timestamp_s,
-        server_id: begin.server_id,
-        thread: begin.thread_id,
-        committed_us: begin.committed_us,
+/// A transaction's beginning, of a log that is always called the same, in the memory of the one before.
+#[derive(Default)]
+pub(crate) struct Opening(batch::Begin);
+
+impl Opening {
+    pub(crate) fn of(&mut self, begin: &Begin) -> &batch::Begin {
+        let Position { file, offset, gtid, .. } = &mut self.0.position;
+        FILE.clone_into(file);
+        *offset = begin.offset;
+        gtid.clone_from(&begin.gtid);
+        self.0.timestamp_s = begin.timestamp_s;
+        self.0.server_id = begin.server_id;
+        self.0.thread = begin.thread_id;
+        self.0.committed_us = begin.committed_us;
+        &self.0
     }
 }
+
+const FILE: &str = "binlog.000001";

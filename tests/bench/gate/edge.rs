@@ -10,7 +10,7 @@ use rivulet::batch::{self, BatchError, Commit, Identity, Sealed, frame};
 use rivulet::buffer::{Buffer, BufferError, Durability, Ended, Part, Prepared, Settings};
 use rivulet::position::{Checkpoint, Sequence};
 
-use super::cutting::opening;
+use super::cutting::Opening;
 use super::log::{Item, each};
 
 /// As the agent's configuration has them by default.
@@ -30,11 +30,11 @@ pub(super) fn carry(log: &Path) -> u64 {
     let (buffer, _) = Buffer::open(&path, settings).expect("target/ can be written");
     let mut stager = Stager::new(batch::Settings { level: LEVEL }, FULL);
     let (mut store, mut link) = (Kept { buffer }, Link { sent: Sequence(0), rows: 0 });
-    let mut behind = Checkpoint::default();
+    let (mut behind, mut opening) = (Checkpoint::default(), Opening::default());
     let file = std::fs::File::open(log).expect("the log can be read");
     each(file, |item| match item {
         Item::Begin(begin) => {
-            let begin = opening(begin);
+            let begin = opening.of(begin);
             behind.position.file.clone_from(&begin.position.file);
             stager.begin(begin, &behind, &mut store).expect("it can be staged");
         }
