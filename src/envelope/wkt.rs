@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(text(&polygon).unwrap(), "POLYGON ((0 0, 1 0, 0 0))");
         let point = [head(1), points(&[1.0, -2.0])].concat();
         let many = [head(4), count(1), point.clone()].concat();
-        assert_eq!(text(&many).unwrap(), "MULTIPOINT (1 -2)");
+        assert_eq!(text(&many).unwrap(), "MULTIPOINT ((1 -2))");
         let all = [head(7), count(2), point, line].concat();
         let wanted = "GEOMETRYCOLLECTION (POINT (1 -2), LINESTRING (0 1, 2.5 3))";
         assert_eq!(text(&all).unwrap(), wanted);

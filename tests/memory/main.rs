@@ -268,5 +268,4 @@ fn tables(stage: &mut Stage<'_>, scale: &Scale) {
         run(1, each(&insert));
     }
     stage.wait_for(2 * scale.tables);
-    stage.server.sql("drop database exam");
 }
