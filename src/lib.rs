@@ -39,7 +39,7 @@
 //! | [`transport`] | QUIC and TLS-over-TCP streams, certificates | both ends |
 //! | [`uplink`] | what to send next: window, rewind, backoff; no I/O, no clock | agent |
 //! | `collector` | the wiring of the centre: listener, ledger, log, certificates | collector |
-//! | `envelope` | changes → Debezium's JSON | decode and collector |
+//! | `envelope` | changes → Debezium's, Maxwell's, Canal's JSON | decode and collector |
 //! | `sink` | where lines go, one file per target | collector |
 //! | [`telemetry`] | counters, health, log output | both ends |
 //! | [`config`] | text → checked settings, or every problem with its line | both ends |
