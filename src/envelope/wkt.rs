@@ -47,8 +47,8 @@ impl Wkb<'_> {
                 out.push(b')');
                 Some(())
             }
-            2 => self.list(out, |wkb, out| wkb.point(out)),
-            3 => self.list(out, |wkb, out| wkb.list(out, |wkb, out| wkb.point(out))),
+            2 => self.list(out, Self::point),
+            3 => self.list(out, |wkb, out| wkb.list(out, Self::point)),
             4..=6 => self.list(out, |wkb, out| wkb.geometry(Some(kind - 3), depth + 1, out)),
             7 => self.list(out, |wkb, out| wkb.geometry(None, depth + 1, out)),
             _ => None,
