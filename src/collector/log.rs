@@ -117,6 +117,7 @@ impl Log {
         // What a failed sync left unwritten looks stored until the power is cut, and a sync that follows
         // does not store it. Written once more into the database file, it is.
         file::checkpoint(&db, true)?;
+        settle(&db)?;
         let last = last(&db)?;
         Ok(Self { db, path: path.to_owned(), last, suspect: false, _lock: lock })
     }
@@ -382,6 +383,16 @@ fn put(db: &Connection, entry: &Entry<'_>, last: u64, logged_s: u64) -> Result<u
     last += 1;
     insert.execute(params![last, id, true])?;
     Ok(last.cast_unsigned())
+}
+
+/// Makes it last that the WAL is empty, by the sync of a commit that changes nothing: the old one, put over a
+/// database that has gone on without it, would mix two times.
+fn settle(db: &Connection) -> Result<(), LogError> {
+    match db.pragma_update(None, "user_version", KIND.version).map_err(LogError::from) {
+        // Whoever reads does not need it, and whoever writes waits for space.
+        Err(LogError::Disk { cause: DiskCause::Full, .. }) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// The number given last.
