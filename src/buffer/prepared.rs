@@ -153,12 +153,10 @@ impl Buffer {
             let select = "SELECT before FROM prepared WHERE id = ?1";
             let before: Vec<u8> = db.query_row(select, [id], |row| row.get(0))?;
             let back = state::decode_checkpoint(&before)?;
-            let here = state::decode_checkpoint(&state.checkpoint)?.unwrap_or_default().position;
-            let noted = state::decode_checkpoint(&state.again)?.unwrap_or_default().position;
             if back.is_none_or(|back| back.position.file.is_empty()) {
                 return Err(Fault::Damaged("a prepared transaction has no beginning".to_owned()));
             }
-            if !noted.order(&here).is_some_and(std::cmp::Ordering::is_gt) {
+            if !is_earlier(&state.checkpoint, &state.again)? {
                 state.again.clone_from(&state.checkpoint);
             }
             delete(db, id)?;
