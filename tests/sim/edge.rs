@@ -559,7 +559,9 @@ impl Edge {
             }
             let next = expected.expect("what is kept begins with a whole transaction");
             let next = next + meta.rows as usize;
-            (expected, reached) = (Some(next), reached.max(next));
+            // Healed: a prepared transaction that has arrived lies between the batch's own, and is not in it.
+            let end = last_change(history, &meta).filter(|_| self.healed).unwrap_or(next);
+            (expected, reached) = (Some(next), reached.max(next).max(end));
             if !thoroughly {
                 return;
             }
@@ -587,6 +589,15 @@ fn change_at(history: &History, meta: &Meta) -> usize {
     };
     // A transaction begins where the one before it ended, or a file began.
     history.changes_before(history.index_of(&checkpoint).expect("no transaction begins there"))
+}
+
+/// How many changes were committed up to the end of a batch's last transaction, if it is whole.
+fn last_change(history: &History, meta: &Meta) -> Option<usize> {
+    let position = meta.last.clone();
+    let created =
+        Checkpoint { position, file_created_s: meta.file_created_s, ..Checkpoint::default() };
+    let end = history.index_of(&created).filter(|_| !meta.continues);
+    Some(history.changes_before(end?))
 }
 
 /// Where a transaction begins.
