@@ -695,6 +695,41 @@ fn a_commit_that_is_read_again_does_not_find_what_was_prepared_after_it() {
 }
 
 #[test]
+fn a_commit_without_rows_that_is_read_again_finds_what_was_prepared() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = filled(&folder, 1);
+    buffer.prepare(b"e", None, &at(10), &at(20), &[]).unwrap();
+    buffer.commit(&[parcel("2")], &at(25)).unwrap();
+    buffer.commit_ending(&[], &at(30), &[ended(b"e", true)]).unwrap();
+    buffer.commit(&[parcel("3")], &at(40)).unwrap();
+    let epoch = buffer.epoch();
+    buffer.acknowledge(epoch, Sequence(2)).unwrap();
+    tamper(&folder, "UPDATE batch SET body = 'other' WHERE body = CAST('3' AS BLOB)");
+    assert!(matches!(buffer.after(Sequence(2)), Err(BufferError::Healed { .. })));
+    assert_eq!(buffer.checkpoint().unwrap(), Some(at(25)));
+    assert!(buffer.prepared(b"e").unwrap().is_some());
+}
+
+#[test]
+fn of_one_name_the_last_that_was_prepared_is_open_again() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = filled(&folder, 4);
+    let y = |buffer: &mut Buffer, text, [from, to, end]: [u64; 3]| {
+        buffer.prepare(b"y", Some(&parcel(text)), &at(from), &at(to), &[]).unwrap();
+        buffer.commit_ending(&[parcel(text)], &at(end), &[ended(b"y", true)]).unwrap();
+    };
+    y(&mut buffer, "second", [16, 17, 50]);
+    // Read again, and on.
+    y(&mut buffer, "first", [11, 12, 13]);
+    buffer.commit(&[parcel("more")], &at(45)).unwrap();
+    tamper(&folder, "UPDATE batch SET body = 'other' WHERE body = CAST('second' AS BLOB)");
+    assert!(matches!(buffer.after(Sequence(4)), Err(BufferError::Healed { .. })));
+    assert_eq!(parts(&mut buffer, b"y"), ["second"]);
+    buffer.commit_ending(&[parcel("second")], &at(50), &[ended(b"y", true)]).unwrap();
+    assert_eq!(buffer.prepared(b"y").unwrap(), None);
+}
+
+#[test]
 fn gtids_tell_what_is_earlier_on_two_servers_and_by_a_clock_that_was_put_back() {
     let checkpoint = |server: &str, offset, created_s, gtids: &str| {
         let mut checkpoint = at(offset);
