@@ -150,8 +150,8 @@ impl Buffer {
 
     fn heal_prepared(&mut self, prepared: &Prepared) -> Result<BufferError, BufferError> {
         let id = prepared.id;
-        self.unstage(self.state.visible);
         self.write_durably(|db, state| {
+            rows::cut(db, state.visible)?;
             let select = "SELECT before FROM prepared WHERE id = ?1";
             let before: Vec<u8> = db.query_row(select, [id], |row| row.get(0))?;
             let back = state::decode_checkpoint(&before)?;
@@ -166,6 +166,7 @@ impl Buffer {
             state.advance(&before);
             Ok(())
         })?;
+        self.last = self.state.visible;
         self.healed("a prepared transaction is broken", 0)
     }
 }

@@ -156,10 +156,9 @@ impl Buffer {
     }
 
     /// Cuts off the batch `id` and all behind it, back to the end of a commit, and begins a new
-    /// epoch. Returns the news as an error.
+    /// epoch. Returns the news as an error; if the disk fails nothing has changed, and whoever stages parts goes on.
     pub(super) fn heal(&mut self, id: i64, why: &str) -> Result<BufferError, BufferError> {
         let (visible, number) = (self.state.visible, self.state.sequence(id));
-        self.unstage(visible);
         self.write_durably(|db, state| {
             let end = rows::last_end(db, state.floor, id - 1)?.map_or(state.floor, |(end, _)| end);
             rows::cut(db, end)?;
@@ -193,7 +192,6 @@ impl Buffer {
         checkpoint: &Checkpoint,
         there: (u64, Sequence),
     ) -> Result<u64, BufferError> {
-        self.unstage(self.state.visible);
         let encoded = state::encode_checkpoint(checkpoint);
         self.write_durably(|db, state| {
             let end = state.floor;

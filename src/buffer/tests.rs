@@ -730,6 +730,24 @@ fn of_one_name_the_last_that_was_prepared_is_open_again() {
 }
 
 #[test]
+fn parts_outlive_a_healing_that_the_disk_did_not_take() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = filled(&folder, 1);
+    buffer.stage_part(&parcel("a")).unwrap();
+    buffer.stage_part(&parcel("b")).unwrap();
+    tamper(&folder, "UPDATE batch SET body = 'other' WHERE body = CAST('1' AS BLOB)");
+    let other = Connection::open(folder.path().join("b")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let failed = buffer.after(Sequence::START);
+    assert!(matches!(failed, Err(BufferError::Disk { .. })), "{failed:?}");
+    other.execute_batch("ROLLBACK").unwrap();
+    let taken = buffer.take_part().unwrap().expect("two parts are staged");
+    assert_eq!(taken.body, b"b");
+    assert_eq!(buffer.take_part().unwrap().expect("one is left").body, b"a");
+    assert!(matches!(buffer.after(Sequence::START), Err(BufferError::Healed { .. })));
+}
+
+#[test]
 fn gtids_tell_what_is_earlier_on_two_servers_and_by_a_clock_that_was_put_back() {
     let checkpoint = |server: &str, offset, created_s, gtids: &str| {
         let mut checkpoint = at(offset);
