@@ -326,6 +326,20 @@ impl GtidSet {
     }
 }
 
+/// A set is less than one that has all of it and more; `None` for two of which each has what the other lacks.
+impl PartialOrd for GtidSet {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        let mut both = self.clone();
+        both.extend(other);
+        match (both == *self, both == *other) {
+            (true, true) => Some(Ordering::Equal),
+            (true, false) => Some(Ordering::Greater),
+            (false, true) => Some(Ordering::Less),
+            (false, false) => None,
+        }
+    }
+}
+
 /// Sorts intervals and joins those that touch.
 fn merge(all: &mut Vec<(u64, u64)>) {
     all.sort_unstable();
@@ -517,6 +531,21 @@ mod tests {
         assert_eq!(set.to_string(), format!("{A}:1-7"));
         assert!(set.contains(&format!("{A}:7").parse().unwrap()));
         assert!(!set.contains(&format!("{A}:8").parse().unwrap()));
+    }
+
+    #[test]
+    fn a_set_is_less_than_one_that_has_all_of_it_and_more() {
+        let set = |text: &str| text.replace('A', A).parse::<GtidSet>().unwrap();
+        for (less, more) in
+            [("A:1-5", "A:1-6"), ("A:2:4", "A:1-4,A:red:1"), ("0-1-3", "0-2-4,1-1-1")]
+        {
+            assert_eq!(set(less).partial_cmp(&set(more)), Some(Ordering::Less), "{less} {more}");
+            assert_eq!(set(more).partial_cmp(&set(less)), Some(Ordering::Greater), "{less} {more}");
+            assert_eq!(set(less).partial_cmp(&set(less)), Some(Ordering::Equal), "{less}");
+        }
+        for (one, other) in [("A:1-5", "A:2-6"), ("0-1-3,1-1-1", "0-1-4"), ("A:1", "0-1-1")] {
+            assert_eq!(set(one).partial_cmp(&set(other)), None, "{one} {other}");
+        }
     }
 
     #[test]

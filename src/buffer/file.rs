@@ -272,7 +272,8 @@ fn identify(db: &Connection, path: &Path, kind: &Kind) -> Result<(), Fault> {
     let version = value("user_version")?;
     if version != kind.version {
         let why = format!(
-            "has format {version}, and this version reads format {}; it was left as it is",
+            "has format {version}, and this version reads format {}; it was left as it is: run the \
+             version that wrote it, or move it aside, together with its -wal and -shm, and start again",
             kind.version
         );
         return Err(refused(kind, path, &why));

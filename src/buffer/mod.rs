@@ -525,7 +525,8 @@ impl Buffer {
             }
             state.visible = id;
             state.advance(checkpoint);
-            prepared::end(db, state, ended)?;
+            let carrier = if id > visible { id } else { id + 1 };
+            prepared::end(db, state, carrier, ended)?;
             rows::rows(db, visible, id)
         })?;
         self.last = id;

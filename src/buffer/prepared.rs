@@ -10,6 +10,8 @@
 //! A part that fails its checksum takes the source back to the checkpoint before the transaction.
 //! What was read up to now is noted then: what was committed up to there, and is not here, has arrived.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::fault::Fault;
@@ -72,7 +74,7 @@ impl Buffer {
             (state::encode_checkpoint(before), state::encode_checkpoint(checkpoint));
         self.needed = last.map_or(0, |parcel| bytes_of(std::slice::from_ref(parcel)));
         self.write(|db, state| {
-            end(db, state, ended)?;
+            end(db, state, state.visible + 1, ended)?;
             forget_name(db, name)?;
             if let Some(parcel) = last {
                 insert_part(db, part_id(id, count), parcel)?;
@@ -148,17 +150,15 @@ impl Buffer {
 
     fn heal_prepared(&mut self, prepared: &Prepared) -> Result<BufferError, BufferError> {
         let id = prepared.id;
-        self.unstage(self.state.visible);
         self.write_durably(|db, state| {
+            rows::cut(db, state.visible)?;
             let select = "SELECT before FROM prepared WHERE id = ?1";
             let before: Vec<u8> = db.query_row(select, [id], |row| row.get(0))?;
             let back = state::decode_checkpoint(&before)?;
-            let here = state::decode_checkpoint(&state.checkpoint)?.unwrap_or_default().position;
-            let noted = state::decode_checkpoint(&state.again)?.unwrap_or_default().position;
             if back.is_none_or(|back| back.position.file.is_empty()) {
                 return Err(Fault::Damaged("a prepared transaction has no beginning".to_owned()));
             }
-            if !noted.order(&here).is_some_and(std::cmp::Ordering::is_gt) {
+            if !is_earlier(&state.checkpoint, &state.again)? {
                 state.again.clone_from(&state.checkpoint);
             }
             delete(db, id)?;
@@ -166,6 +166,7 @@ impl Buffer {
             state.advance(&before);
             Ok(())
         })?;
+        self.last = self.state.visible;
         self.healed("a prepared transaction is broken", 0)
     }
 }
@@ -180,13 +181,19 @@ impl State {
     }
 }
 
-/// Notes which have ended; `state.visible` is the last batch that carries them.
-pub(super) fn end(db: &Connection, state: &State, ended: &[Ended]) -> Result<(), Fault> {
+/// Notes which have ended, up to the batch `carrier`. For what has no rows that is the next one: the checkpoint of
+/// those before it takes the source back to where it ended.
+pub(super) fn end(
+    db: &Connection,
+    state: &State,
+    carrier: i64,
+    ended: &[Ended],
+) -> Result<(), Fault> {
     for Ended { name, committed } in ended {
         let Some(Prepared { id, .. }) = find(db, name)? else { continue };
         if *committed && state.visible > state.floor {
             let update = "UPDATE prepared SET settled = ?2 WHERE id = ?1";
-            db.execute(update, [id, state.visible])?;
+            db.execute(update, [id, carrier])?;
         } else {
             delete(db, id)?;
         }
@@ -210,17 +217,26 @@ pub(super) fn unsettle(db: &Connection, beyond: i64) -> Result<(), Fault> {
 }
 
 /// What was prepared at or behind this checkpoint is read again: until then there is none, for a commit that
-/// comes before it is of an earlier one of the same name.
+/// comes before it is of an earlier one of the same name. Of those before it, the last of a name may be open.
 pub(super) fn unread(db: &Connection, checkpoint: &[u8]) -> Result<(), Fault> {
-    let mut select = db.prepare("SELECT id, before FROM prepared WHERE settled IS NULL")?;
-    let open: Vec<(i64, Vec<u8>)> =
-        select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
-    for (id, before) in open {
+    let select = "SELECT id, name, before FROM prepared WHERE settled IS NULL ORDER BY id";
+    let mut select = db.prepare(select)?;
+    let mut rows = select.query([])?;
+    let mut last: HashMap<Vec<u8>, (i64, Vec<u8>)> = HashMap::new();
+    let mut over = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, name, before): (i64, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
         if before == checkpoint || is_earlier(checkpoint, &before)? {
-            delete(db, id)?;
+            over.push(id);
+            continue;
+        }
+        match last.get_mut(&name) {
+            Some((_, other)) if is_earlier(&before, other)? => over.push(id),
+            Some(other) => over.push(std::mem::replace(other, (id, before)).0),
+            None => drop(last.insert(name, (id, before))),
         }
     }
-    Ok(())
+    over.into_iter().try_for_each(|id| delete(db, id))
 }
 
 /// Drops parts that belong to nothing: a process died while it moved them.
@@ -228,10 +244,8 @@ pub(super) fn sweep(db: &Connection) -> Result<(), Fault> {
     drop_parts_from(db, next_id(db)?)
 }
 
-/// Of several of one name (the older ones were committed, and are read again) the oldest is next.
 fn find(db: &Connection, name: &[u8]) -> Result<Option<Prepared>, Fault> {
-    let select = "SELECT id, name, parts, seal FROM prepared WHERE name = ?1 AND settled IS NULL \
-                  ORDER BY id LIMIT 1";
+    let select = "SELECT id, name, parts, seal FROM prepared WHERE name = ?1 AND settled IS NULL";
     let mut select = db.prepare_cached(select)?;
     select.query_row([name], |row| Ok(verified(row))).optional()?.transpose()
 }
@@ -257,10 +271,10 @@ fn verified(row: &Row<'_>) -> Result<Prepared, Fault> {
 }
 
 fn forget_name(db: &Connection, name: &[u8]) -> Result<(), Fault> {
-    while let Some(Prepared { id, .. }) = find(db, name)? {
-        delete(db, id)?;
+    match find(db, name)? {
+        Some(Prepared { id, .. }) => delete(db, id),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn delete(db: &Connection, id: i64) -> Result<(), Fault> {

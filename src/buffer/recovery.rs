@@ -156,10 +156,9 @@ impl Buffer {
     }
 
     /// Cuts off the batch `id` and all behind it, back to the end of a commit, and begins a new
-    /// epoch. Returns the news as an error.
+    /// epoch. Returns the news as an error; if the disk fails nothing has changed, and whoever stages parts goes on.
     pub(super) fn heal(&mut self, id: i64, why: &str) -> Result<BufferError, BufferError> {
         let (visible, number) = (self.state.visible, self.state.sequence(id));
-        self.unstage(visible);
         self.write_durably(|db, state| {
             let end = rows::last_end(db, state.floor, id - 1)?.map_or(state.floor, |(end, _)| end);
             rows::cut(db, end)?;
@@ -170,6 +169,7 @@ impl Buffer {
             if !is_earlier(&state.checkpoint, &behind)? {
                 state.checkpoint = behind;
             }
+            prepared::unread(db, &state.checkpoint)?;
             state.visible = end;
             renumber(state, 0);
             Ok(())
@@ -192,7 +192,6 @@ impl Buffer {
         checkpoint: &Checkpoint,
         there: (u64, Sequence),
     ) -> Result<u64, BufferError> {
-        self.unstage(self.state.visible);
         let encoded = state::encode_checkpoint(checkpoint);
         self.write_durably(|db, state| {
             let end = state.floor;
@@ -228,10 +227,14 @@ impl Buffer {
 /// Whether a checkpoint is known to lie before another of the same history; both are sound, or empty.
 pub(super) fn is_earlier(one: &[u8], other: &[u8]) -> Result<bool, Fault> {
     let (one, other) = (state::decode_checkpoint(one)?, state::decode_checkpoint(other)?);
-    Ok(one.zip(other).is_some_and(|(one, other)| {
+    let Some((one, other)) = one.zip(other) else { return Ok(false) };
+    let have_gtids = !one.gtids.is_empty() && !other.gtids.is_empty();
+    Ok(match one.gtids.partial_cmp(&other.gtids).filter(|_| have_gtids) {
+        // What was read only grows, whatever server it is read from and whatever its clock says.
+        Some(order) if order.is_ne() => order.is_lt(),
         // A history that began anew has its first files again, made later.
-        one.file_created_s <= other.file_created_s && is_before(&one, &other)
-    }))
+        _ => one.file_created_s <= other.file_created_s && is_before(&one, &other),
+    })
 }
 
 /// Opens the file and reads its state; its whole structure, too, if it was not closed.

@@ -633,18 +633,18 @@ fn what_is_prepared_is_invisible_and_outlives_a_death() {
 fn a_prepared_transaction_stays_until_its_commit_is_acknowledged() {
     let folder = TempDir::new().unwrap();
     let mut buffer = with_prepared(&folder);
+    buffer.commit(&[parcel("2")], &at(25)).unwrap();
     buffer.stage_part(&parcel("ab")).unwrap();
     buffer.commit_ending(&[parcel("c")], &at(30), &[ended(b"x", true)]).unwrap();
     assert_eq!(buffer.prepared(b"x").unwrap(), None);
     buffer.prepare(b"x", Some(&parcel("later")), &at(30), &at(40), &[]).unwrap();
     tamper(&folder, "UPDATE batch SET body = 'other' WHERE body = CAST('ab' AS BLOB)");
-    assert!(matches!(buffer.after(Sequence(1)), Err(BufferError::Healed { .. })));
-    assert_eq!(buffer.checkpoint().unwrap(), Some(at(10)));
-    assert_eq!(parts(&mut buffer, b"x"), ["a", "b", "c"], "the older one is ended first");
+    assert!(matches!(buffer.after(Sequence(2)), Err(BufferError::Healed { .. })));
+    assert_eq!(buffer.checkpoint().unwrap(), Some(at(25)));
+    assert_eq!(parts(&mut buffer, b"x"), ["a", "b", "c"], "the one that is committed next");
     // Read again from there.
-    buffer.prepare(b"x", Some(&parcel("abc")), &at(10), &at(20), &[]).unwrap();
-    assert_eq!(parts(&mut buffer, b"x"), ["abc"]);
     buffer.commit_ending(&[parcel("abc")], &at(30), &[ended(b"x", true)]).unwrap();
+    assert_eq!(buffer.prepared(b"x").unwrap(), None, "the later one is read again, too");
     let epoch = buffer.epoch();
     buffer.acknowledge(epoch, buffer.staged()).unwrap();
     let db = Connection::open(folder.path().join("b")).unwrap();
@@ -692,6 +692,79 @@ fn a_commit_that_is_read_again_does_not_find_what_was_prepared_after_it() {
     // The commit of the first `y`, from which on all is read again.
     assert_eq!(buffer.prepared(b"y").unwrap(), None);
     assert!(buffer.was_read(&at(30).position).unwrap());
+}
+
+#[test]
+fn a_commit_without_rows_that_is_read_again_finds_what_was_prepared() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = filled(&folder, 1);
+    buffer.prepare(b"e", None, &at(10), &at(20), &[]).unwrap();
+    buffer.commit(&[parcel("2")], &at(25)).unwrap();
+    buffer.commit_ending(&[], &at(30), &[ended(b"e", true)]).unwrap();
+    buffer.commit(&[parcel("3")], &at(40)).unwrap();
+    let epoch = buffer.epoch();
+    buffer.acknowledge(epoch, Sequence(2)).unwrap();
+    tamper(&folder, "UPDATE batch SET body = 'other' WHERE body = CAST('3' AS BLOB)");
+    assert!(matches!(buffer.after(Sequence(2)), Err(BufferError::Healed { .. })));
+    assert_eq!(buffer.checkpoint().unwrap(), Some(at(25)));
+    assert!(buffer.prepared(b"e").unwrap().is_some());
+}
+
+#[test]
+fn of_one_name_the_last_that_was_prepared_is_open_again() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = filled(&folder, 4);
+    let y = |buffer: &mut Buffer, text, [from, to, end]: [u64; 3]| {
+        buffer.prepare(b"y", Some(&parcel(text)), &at(from), &at(to), &[]).unwrap();
+        buffer.commit_ending(&[parcel(text)], &at(end), &[ended(b"y", true)]).unwrap();
+    };
+    y(&mut buffer, "second", [16, 17, 50]);
+    // Read again, and on.
+    y(&mut buffer, "first", [11, 12, 13]);
+    buffer.commit(&[parcel("more")], &at(45)).unwrap();
+    tamper(&folder, "UPDATE batch SET body = 'other' WHERE body = CAST('second' AS BLOB)");
+    assert!(matches!(buffer.after(Sequence(4)), Err(BufferError::Healed { .. })));
+    assert_eq!(parts(&mut buffer, b"y"), ["second"]);
+    buffer.commit_ending(&[parcel("second")], &at(50), &[ended(b"y", true)]).unwrap();
+    assert_eq!(buffer.prepared(b"y").unwrap(), None);
+}
+
+#[test]
+fn parts_outlive_a_healing_that_the_disk_did_not_take() {
+    let folder = TempDir::new().unwrap();
+    let mut buffer = filled(&folder, 1);
+    buffer.stage_part(&parcel("a")).unwrap();
+    buffer.stage_part(&parcel("b")).unwrap();
+    tamper(&folder, "UPDATE batch SET body = 'other' WHERE body = CAST('1' AS BLOB)");
+    let other = Connection::open(folder.path().join("b")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let failed = buffer.after(Sequence::START);
+    assert!(matches!(failed, Err(BufferError::Disk { .. })), "{failed:?}");
+    other.execute_batch("ROLLBACK").unwrap();
+    let taken = buffer.take_part().unwrap().expect("two parts are staged");
+    assert_eq!(taken.body, b"b");
+    assert_eq!(buffer.take_part().unwrap().expect("one is left").body, b"a");
+    assert!(matches!(buffer.after(Sequence::START), Err(BufferError::Healed { .. })));
+}
+
+#[test]
+fn gtids_tell_what_is_earlier_on_two_servers_and_by_a_clock_that_was_put_back() {
+    let checkpoint = |server: &str, offset, created_s, gtids: &str| {
+        let mut checkpoint = at(offset);
+        checkpoint.position.server.0 = server.to_owned();
+        (checkpoint.file_created_s, checkpoint.gtids) = (created_s, gtids.parse().unwrap());
+        state::encode_checkpoint(&checkpoint)
+    };
+    let earlier = |one: &[u8], other: &[u8]| recovery::is_earlier(one, other).unwrap();
+    let one = checkpoint("mariadb:1", 500, 100, "0-1-7");
+    for later in [("mariadb:2", 20, 100), ("mariadb:1", 600, 50)] {
+        let other = checkpoint(later.0, later.1, later.2, "0-1-8");
+        assert!(earlier(&one, &other) && !earlier(&other, &one), "{later:?}");
+        let untold = checkpoint(later.0, later.1, later.2, "");
+        assert!(!earlier(&one, &untold) && !earlier(&untold, &one), "{later:?}");
+    }
+    let behind_no_gtid = checkpoint("mariadb:1", 600, 100, "0-1-7");
+    assert!(earlier(&one, &behind_no_gtid) && !earlier(&behind_no_gtid, &one));
 }
 
 #[test]

@@ -117,6 +117,7 @@ impl Log {
         // What a failed sync left unwritten looks stored until the power is cut, and a sync that follows
         // does not store it. Written once more into the database file, it is.
         file::checkpoint(&db, true)?;
+        settle(&db)?;
         let last = last(&db)?;
         Ok(Self { db, path: path.to_owned(), last, suspect: false, _lock: lock })
     }
@@ -206,9 +207,8 @@ impl Log {
     /// Whether a schema record of an agent is here.
     pub fn has_schema(&self, agent: &str, fingerprint: u64) -> Result<bool, LogError> {
         let select = "SELECT 1 FROM schema WHERE agent = ?1 AND fingerprint = ?2";
-        let found =
-            self.db.query_row(select, params![agent, fingerprint.cast_signed()], |_| Ok(()));
-        Ok(found.optional()?.is_some())
+        let key = params![agent, fingerprint.cast_signed()];
+        Ok(self.db.prepare_cached(select)?.query_row(key, |_| Ok(())).optional()?.is_some())
     }
 
     /// The number of the last entry; 0 if there was none yet.
@@ -367,17 +367,32 @@ fn put(db: &Connection, entry: &Entry<'_>, last: u64, logged_s: u64) -> Result<u
         return Ok(last);
     }
     let mut last = last.cast_signed();
-    let parts = "INSERT INTO entry (number, id, ends) \
-                 SELECT ?2 + row_number() OVER (ORDER BY id), id, 0 FROM part WHERE agent = ?1";
-    let parts = db.prepare_cached(parts)?.execute(params![entry.agent, last])?;
-    if parts > 0 {
-        db.execute("DELETE FROM part WHERE agent = ?1", [entry.agent])?;
-        last += i64::try_from(parts).expect("fewer parts than ids");
+    let parts = "SELECT id FROM part WHERE agent = ?1 ORDER BY id";
+    let mut parts = db.prepare_cached(parts)?;
+    let parts = parts.query_map([entry.agent], |row| row.get(0))?;
+    let parts: Vec<i64> = parts.collect::<Result<_, _>>()?;
+    let insert = "INSERT INTO entry (number, id, ends) VALUES (?1, ?2, ?3)";
+    let mut insert = db.prepare_cached(insert)?;
+    for part in &parts {
+        last += 1;
+        insert.execute(params![last, part, false])?;
+    }
+    if !parts.is_empty() {
+        forget_parts(db, entry.agent)?;
     }
     last += 1;
-    let insert = "INSERT INTO entry (number, id, ends) VALUES (?1, ?2, 1)";
-    db.prepare_cached(insert)?.execute([last, id])?;
+    insert.execute(params![last, id, true])?;
     Ok(last.cast_unsigned())
+}
+
+/// Makes it last that the WAL is empty, by the sync of a commit that changes nothing: the old one, put over a
+/// database that has gone on without it, would mix two times.
+fn settle(db: &Connection) -> Result<(), LogError> {
+    match db.pragma_update(None, "user_version", KIND.version).map_err(LogError::from) {
+        // Whoever reads does not need it, and whoever writes waits for space.
+        Err(LogError::Disk { cause: DiskCause::Full, .. }) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// The number given last.
@@ -389,14 +404,19 @@ fn last(db: &Connection) -> Result<u64, LogError> {
 fn abandon(db: &Connection, agent: &str) -> Result<(), LogError> {
     let waiting = "DELETE FROM message WHERE id IN (SELECT id FROM part WHERE agent = ?1)";
     db.execute(waiting, [agent])?;
-    db.execute("DELETE FROM part WHERE agent = ?1", [agent])?;
+    forget_parts(db, agent)
+}
+
+fn forget_parts(db: &Connection, agent: &str) -> Result<(), LogError> {
+    db.prepare_cached("DELETE FROM part WHERE agent = ?1")?.execute([agent])?;
     Ok(())
 }
 
 fn schema(db: &Connection, agent: &str, fingerprint: u64) -> Result<Option<Vec<u8>>, LogError> {
     let select = "SELECT crc, record FROM schema WHERE agent = ?1 AND fingerprint = ?2";
     let found = db
-        .query_row(select, params![agent, fingerprint.cast_signed()], |row| {
+        .prepare_cached(select)?
+        .query_row(params![agent, fingerprint.cast_signed()], |row| {
             Ok((row.get::<_, u32>(0)?, row.get::<_, Vec<u8>>(1)?))
         })
         .optional()?;

@@ -167,11 +167,11 @@ impl Centre {
         std::fs::create_dir_all(self.path().parent().unwrap()).unwrap();
         copy.restore(&self.path());
         self.jobs.clear();
+        let old = old.parent().unwrap();
+        self.disk.forget(old);
         (self.intake, self.fragments, self.reader) = (None, None, None);
         self.open().unwrap();
-        let old = old.parent().unwrap();
         std::fs::remove_dir_all(old).unwrap();
-        self.disk.forget(old);
         match &mut self.broker {
             Some(broker) => broker.resume(rng),
             None => self.hang_up(rng),

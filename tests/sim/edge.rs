@@ -66,8 +66,8 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 impl Copy {
-    pub(crate) fn of(path: &Path) -> Self {
-        let file = |suffix| Some((suffix, std::fs::read(beside(path, suffix)).ok()?));
+    pub(crate) fn of(path: &Path, disk: &Disk) -> Self {
+        let file = |suffix| Some((suffix, disk.read(&beside(path, suffix))?));
         Self(SUFFIXES.into_iter().filter_map(file).collect())
     }
 
@@ -85,7 +85,7 @@ impl Copy {
         for suffix in SUFFIXES {
             disk.carry(&beside(path, suffix), &beside(to, suffix));
         }
-        Self::of(path)
+        Self::of(path, disk)
     }
 
     pub(crate) fn restore(&self, path: &Path) {
@@ -402,7 +402,7 @@ impl Edge {
 
     /// Somebody copies the buffer while it is in use.
     pub(crate) fn back_up(&mut self) {
-        self.backups.push(Copy::of(&self.path()));
+        self.backups.push(Copy::of(&self.path(), &self.disk));
         if self.backups.len() > 6 {
             self.backups.remove(0);
         }
@@ -444,7 +444,7 @@ impl Edge {
     /// Somebody puts an older copy in the buffer's place, with or without its lock file.
     pub(crate) fn restore(&mut self, rng: &mut Rng, now: Instant) -> Opening {
         let Some(copy) = rng.choice(self.backups.clone()) else { return self.kill(rng, now) };
-        let lock = Copy::of(&self.path());
+        let lock = Copy::of(&self.path(), &self.disk);
         let copy = if rng.u32(..3) == 0 { copy.with_lock_of(&lock) } else { copy };
         if rng.u32(0..3) == 0 {
             self.boots += 1;
@@ -459,6 +459,9 @@ impl Edge {
     }
 
     fn start(&mut self, copy: Option<&Copy>, rng: &mut Rng, now: Instant) -> Opening {
+        let old = self.path();
+        let old = old.parent().unwrap();
+        self.disk.forget(old);
         self.disk.mend();
         self.starts += 1;
         let path = self.path();
@@ -488,10 +491,7 @@ impl Edge {
         self.reading = Reading::open(&self.history, stored);
         (self.link, self.hasty) = (None, false);
         self.dial_at = now + Duration::from_millis(rng.u64(0..3000));
-        let old = buffer_path(&self.folder, self.starts - 1);
-        let old = old.parent().unwrap();
         std::fs::remove_dir_all(old).unwrap();
-        self.disk.forget(old);
         opening
     }
 
@@ -559,7 +559,9 @@ impl Edge {
             }
             let next = expected.expect("what is kept begins with a whole transaction");
             let next = next + meta.rows as usize;
-            (expected, reached) = (Some(next), reached.max(next));
+            // Healed: a prepared transaction that has arrived lies between the batch's own, and is not in it.
+            let end = last_change(history, &meta).filter(|_| self.healed).unwrap_or(next);
+            (expected, reached) = (Some(next), reached.max(next).max(end));
             if !thoroughly {
                 return;
             }
@@ -587,6 +589,15 @@ fn change_at(history: &History, meta: &Meta) -> usize {
     };
     // A transaction begins where the one before it ended, or a file began.
     history.changes_before(history.index_of(&checkpoint).expect("no transaction begins there"))
+}
+
+/// How many changes were committed up to the end of a batch's last transaction, if it is whole.
+fn last_change(history: &History, meta: &Meta) -> Option<usize> {
+    let position = meta.last.clone();
+    let created =
+        Checkpoint { position, file_created_s: meta.file_created_s, ..Checkpoint::default() };
+    let end = history.index_of(&created).filter(|_| !meta.continues);
+    Some(history.changes_before(end?))
 }
 
 /// Where a transaction begins.

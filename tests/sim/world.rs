@@ -105,12 +105,11 @@ impl World {
         };
         let edges = (0..rng.usize(1..3))
             .map(|index| {
-                let manner = Manner {
-                    gtids: rng.bool(),
-                    mariadb: rng.bool(),
-                    // What rots cannot be put in its place by such a clock: the agent stops, and says so.
-                    unsteady_clock: faults.history_reset == 0 && rng.bool() && faults.rotten == 0,
-                };
+                let (gtids, mariadb) = (rng.bool(), rng.bool());
+                // Without GTIDs, what rots cannot be put in its place by such a clock: the agent stops, and says so.
+                let can_rot = gtids || faults.rotten == 0;
+                let unsteady_clock = faults.history_reset == 0 && rng.bool() && can_rot;
+                let manner = Manner { gtids, mariadb, unsteady_clock };
                 let (name, place) =
                     (format!("edge-{index}"), folder.path().join(index.to_string()));
                 Edge::new(&name, place, History::new(manner), &mut rng, now)
