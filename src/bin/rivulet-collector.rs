@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use rivulet::collector::replay::{self, From};
 use rivulet::collector::{log, pki, serve};
 use rivulet::config::collector::{Config, SinkKind};
-use rivulet::telemetry::signals;
+use rivulet::telemetry::{logger, signals};
 
 #[path = "rivulet-collector/args.rs"]
 mod args;
@@ -81,7 +81,7 @@ fn load(path: &Path) -> Result<Config, Failure> {
 
 fn serve(path: &Path) -> Result<(), Failure> {
     let config = load(path)?;
-    common::log_as(config.log)?;
+    logger::install(config.log).map_err(Failure::runtime)?;
     let stop = signals::stop_requests().map_err(Failure::runtime)?;
     serve::run(&config, &stop).map_err(Failure::runtime)
 }

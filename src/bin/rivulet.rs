@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rivulet::agent::{self, AgentError};
+use rivulet::agent::{self, AgentError, Operator};
 use rivulet::config::agent::{Address, Config, Source};
-use rivulet::telemetry::signals;
 use rivulet::telemetry::socket::{self, SocketError};
+use rivulet::telemetry::{logger, signals};
 
 #[path = "rivulet/args.rs"]
 mod args;
@@ -75,10 +75,12 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn serve(path: &Path) -> Result<(), Failure> {
-    let config = load(path)?;
-    common::log_as(config.log)?;
-    let stop = signals::stop_requests().map_err(Failure::runtime)?;
-    agent::run(&config, stop).map_err(|error| match error {
+    let parse = |text: &str| Config::parse(text, &env);
+    let (config, text) = common::read(path, parse)?;
+    logger::install(config.log).map_err(Failure::runtime)?;
+    let requests = signals::requests().map_err(Failure::runtime)?;
+    let reread = common::rereader(path, text, agent::reload::LIVE, parse);
+    agent::run(&config, Operator { requests, reread }).map_err(|error| match error {
         AgentError::Unread(text) => Failure { code: 3, text },
         error => Failure::runtime(error),
     })

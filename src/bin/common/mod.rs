@@ -7,7 +7,9 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 
-use rivulet::config::{Log, LogFormat, Problem};
+use log::error;
+use rivulet::config::Problem;
+use rivulet::config::reload::{Reread, Texts};
 use rivulet::telemetry::logger;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -84,6 +86,35 @@ pub(crate) fn configuration<C>(
     path: &Path,
     parse: impl FnOnce(&str) -> Result<C, Vec<Problem>>,
 ) -> Result<C, Failure> {
+    read(path, parse).map(|(config, _)| config)
+}
+
+/// Reads the file again each time that it is called. One that cannot be used changes nothing: what is wrong
+/// with it is logged.
+pub(crate) fn rereader<C>(
+    path: &Path,
+    text: String,
+    live: &'static [&'static str],
+    parse: impl Fn(&str) -> Result<C, Vec<Problem>> + 'static,
+) -> Box<dyn FnMut() -> Option<Reread<C>>> {
+    let (path, mut texts) = (path.to_owned(), Texts::new(text, live));
+    Box::new(move || match read(&path, &parse) {
+        Ok((config, text)) => Some(texts.follow(text, config)),
+        Err(Failure { text, .. }) => {
+            for line in text.lines() {
+                error!(target: "rivulet::config", "{line}");
+            }
+            error!(target: "rivulet::config", "reload: all stays as it was");
+            None
+        }
+    })
+}
+
+/// As [`configuration`], with the file's text.
+pub(crate) fn read<C>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<C, Vec<Problem>>,
+) -> Result<(C, String), Failure> {
     let refuse = |why: &dyn fmt::Display| Failure::usage(format!("{}: {why}", path.display()));
     let mut text = String::new();
     // Not by the file's length, which a device or a pipe does not have.
@@ -93,20 +124,14 @@ pub(crate) fn configuration<C>(
     if text.len() as u64 > CONFIG_BYTES_MAX {
         return Err(refuse(&"is too large for a configuration"));
     }
-    parse(&text).map_err(|problems| {
-        let lines: Vec<String> =
-            problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
-        Failure::usage(lines.join("\n"))
-    })
-}
-
-/// Begins to log as the configuration says.
-pub(crate) fn log_as(log: Log) -> Result<(), Failure> {
-    let form = match log.format {
-        LogFormat::Text => logger::Form::Text,
-        LogFormat::Json => logger::Form::Json,
-    };
-    logger::install(form, log.level).map_err(Failure::runtime)
+    match parse(&text) {
+        Ok(config) => Ok((config, text)),
+        Err(problems) => {
+            let lines: Vec<String> =
+                problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
+            Err(Failure::usage(lines.join("\n")))
+        }
+    }
 }
 
 /// What a check found wrong, collected so that all of it can be told at once.
