@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 
-use log::{info, warn};
 use smol::channel::{Receiver, Sender};
 
 use crate::config::agent::Config;
@@ -32,19 +31,14 @@ pub(super) async fn follow(
     budget: &Sender<BudgetLimits>,
 ) -> Infallible {
     while wishes.recv().await.is_ok() {
-        let Some(Reread { config, taken, waiting }) = reread() else { continue };
+        let Some(reread) = reread() else { continue };
+        let config = &reread.config;
         logger::change(config.log);
         watch.change(&config.telemetry);
-        if taken.iter().any(|name| name.starts_with("uplink.bytes_per_")) {
-            let _ = budget.try_send(settings::budget(&config));
+        if reread.taken.iter().any(|name| name.starts_with("uplink.bytes_per_")) {
+            let _ = budget.try_send(settings::budget(config));
         }
-        match taken.is_empty() {
-            true => info!("reload: nothing has changed that counts at once"),
-            false => info!("reload: taken over: {}", taken.join(", ")),
-        }
-        if !waiting.is_empty() {
-            warn!("reload: waits for a restart: {}", waiting.join(", "));
-        }
+        reread.tell();
     }
     std::future::pending().await
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rivulet::collector::replay::{self, From};
-use rivulet::collector::{log, pki, serve};
+use rivulet::collector::serve::{self, Operator};
+use rivulet::collector::{log, pki, reload};
 use rivulet::config::collector::{Config, SinkKind};
 use rivulet::telemetry::{logger, signals};
 
@@ -80,10 +81,12 @@ fn load(path: &Path) -> Result<Config, Failure> {
 }
 
 fn serve(path: &Path) -> Result<(), Failure> {
-    let config = load(path)?;
+    let parse = |text: &str| Config::parse(text, &env);
+    let (config, text) = common::read(path, parse)?;
     logger::install(config.log).map_err(Failure::runtime)?;
-    let stop = signals::stop_requests().map_err(Failure::runtime)?;
-    serve::run(&config, &stop).map_err(Failure::runtime)
+    let requests = signals::requests().map_err(Failure::runtime)?;
+    let reread = common::rereader(path, text, reload::LIVE, parse);
+    serve::run(&config, Operator { requests, reread }).map_err(Failure::runtime)
 }
 
 fn replay(path: &Path, sink: &str, from: &From, agent: Option<&str>) -> Result<(), Failure> {

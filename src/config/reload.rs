@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use log::{info, warn};
 use toml::de::{DeTable, DeValue};
 
 /// A configuration that was read again.
@@ -16,6 +17,19 @@ pub struct Reread<C> {
     pub taken: Vec<String>,
     /// Names of settings that differ from what the program was started with, and wait for a restart.
     pub waiting: Vec<String>,
+}
+
+impl<C> Reread<C> {
+    /// Says in the log what counts and what waits.
+    pub fn tell(&self) {
+        match self.taken.is_empty() {
+            true => info!("reload: nothing has changed that counts at once"),
+            false => info!("reload: taken over: {}", self.taken.join(", ")),
+        }
+        if !self.waiting.is_empty() {
+            warn!("reload: waits for a restart: {}", self.waiting.join(", "));
+        }
+    }
 }
 
 /// What was read before.
