@@ -17,14 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
 /// The part of `--help` on exit codes.
-pub(crate) const EXIT_CODES: &str = "\
-EXIT CODES
-  0  done, or stopped by SIGTERM or SIGINT in good order
-  1  it failed while it ran: a server, the network, the disk
-  2  the command line or the configuration is wrong
-  3  the input is damaged or cannot be read
-  4  it stopped because going on would have lost or falsified data
-";
+pub(crate) const EXIT_CODES: &str = include_str!("exit-codes.txt");
 
 /// Why the program ends, and with which code.
 #[derive(Debug, Eq, PartialEq)]
@@ -238,6 +231,33 @@ fn private_directory(what: &str, path: &Path) -> Result<(), String> {
 
 /// Far more than every setting with its documentation.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// Every option that a parser's source knows is in the help, in its list of options and nowhere else first.
+#[cfg(test)]
+pub(crate) fn check_help(help: &str, parser: &str) {
+    let (product, _) = parser.split_once("#[cfg(test)]").expect("tests below");
+    let (_, options) = help.split_once("\nOPTIONS\n").expect("a list of options");
+    let (options, _) = options.split_once("\n\n").expect("something behind it");
+    let mut known: Vec<String> = Vec::new();
+    for (mark, before, after) in [("Long(\"", "--", "\")"), ("Short('", "-", "')")] {
+        for rest in product.split(mark).skip(1) {
+            let name = rest.split(after).next().expect("split yields something");
+            known.push(format!("{before}{name}"));
+        }
+    }
+    assert!(known.len() > 5, "{known:?}");
+    let listed: Vec<&str> = options
+        .split_whitespace()
+        .map(|word| word.trim_end_matches(','))
+        .filter(|word| word.starts_with('-'))
+        .collect();
+    for option in &known {
+        assert!(listed.contains(&option.as_str()), "{option} is not in the help");
+    }
+    for option in listed {
+        assert!(known.iter().any(|known| known == option), "{option} is not an option");
+    }
+}
 
 #[cfg(test)]
 mod tests {

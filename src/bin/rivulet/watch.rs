@@ -260,7 +260,8 @@ mod tests {
     use super::*;
 
     fn status() -> Status {
-        let mut status = Status { agent: "edge-17".into(), version: "0.1.0".into(), ..Status::default() };
+        let mut status =
+            Status { agent: "edge-17".into(), version: "0.1.0".into(), ..Status::default() };
         (status.pid, status.uptime_ms, status.healthy) = (4711, 60_000, true);
         (status.source.state, status.link.state) = (State::Connected, State::Connected);
         (status.source.position, status.link.endpoint) =
