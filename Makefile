@@ -25,7 +25,7 @@ ONLY ?=
 PHOTOS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim sim-bugs chaos network interop hostile load differential fuzz agent collector bench size memory cross-amd64 cross-arm64 cross-test image deb dist package-test reproducible
+.PHONY: help run test check sim sim-bugs chaos network interop hostile load differential fuzz agent collector bench size memory cross-amd64 cross-arm64 cross-test man image deb dist package-test reproducible
 
 help: ## lists what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -113,6 +113,11 @@ size: cross-amd64 ## tells the static program's size in bytes, and fails if that
 
 memory: cross-amd64 ## tells what the static program takes of memory to decode, and fails if that is more than MEMORY_MAX (KiB)
 	cross/memory.sh target/cross/amd64/rivulet $(MEMORY_MAX)
+
+man: ## the manual pages of both programs, from the text of --help: target/dist/man
+	mkdir -p target/dist/man
+	cross/man.sh rivulet > target/dist/man/rivulet.1
+	cross/man.sh rivulet-collector > target/dist/man/rivulet-collector.1
 
 image: cross-amd64 cross-arm64 ## OCI images for both architectures, without an engine; fails if one has more than 5 MB: target/dist/*.image.tar
 	cross/package.sh image amd64
