@@ -335,7 +335,11 @@ impl Line {
 }
 
 fn report(pump: &mut Pump, trip: &Trip<'_>, now: Instant) -> Result<(), PumpError> {
-    let status = trip.ties.counters.status(&trip.ties.agent, now);
+    let counters = &trip.ties.counters;
+    if let Ok(holds) = super::holds(&trip.shared.lock().buffer) {
+        counters.buffer_is(holds, now);
+    }
+    let status = counters.status(&trip.ties.agent, now);
     let status = serde_json::to_vec(&status).expect("a status always serializes");
     pump.report(status, now)
 }

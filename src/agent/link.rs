@@ -68,7 +68,8 @@ const EARLY_BYTES: usize = 16 * 1024;
 pub(super) async fn run(pump: &mut Pump, dial: Dial, shared: Shared, ties: &Ties) -> End {
     let mut trip = Trip {
         purse: Purse::open(dial.budget, shared.clone(), Arc::clone(&ties.counters)),
-        road: Road::open(dial, shared),
+        road: Road::open(dial, shared.clone()),
+        shared,
         backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX, fastrand::u64(..)),
         first: true,
         ties,
@@ -82,6 +83,7 @@ pub(super) async fn run(pump: &mut Pump, dial: Dial, shared: Shared, ties: &Ties
 pub(super) struct Trip<'a> {
     pub(super) road: Road,
     pub(super) purse: Purse,
+    pub(super) shared: Shared,
     backoff: Backoff,
     /// No connection has come about yet.
     first: bool,

@@ -237,6 +237,20 @@ fn understand(head: &[u8]) -> Option<Asked> {
     })
 }
 
+/// What the fuzzer holds against any bytes: they are a request, or refused, or too few; and more of them do not
+/// change what is decided.
+pub fn check_request(input: &[u8]) {
+    let input = input.get(..HEAD_BYTES_MAX).unwrap_or(input);
+    let mut decided = None;
+    for end in [input.len() / 2, input.len()] {
+        let head = input.get(..end).unwrap_or_default();
+        let asked = understand(head);
+        assert!(asked.is_some() || head.len() < HEAD_BYTES_MAX, "it would read on without end");
+        assert!(decided.is_none() || decided == asked, "{decided:?} became {asked:?}");
+        decided = asked;
+    }
+}
+
 fn answer(asked: Asked, tell: &dyn Fn(Wanted) -> Told) -> String {
     let (status, kind, text, whole) = match asked {
         Ok((wanted, whole)) => {
