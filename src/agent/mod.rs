@@ -314,3 +314,30 @@ fn followed(config: &Config) -> bool {
         Source::Files(files) => files.follow,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::{Durability, Settings};
+
+    #[test]
+    fn those_who_watch_are_answered_while_a_disk_holds_the_buffer() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            bytes_max: 64 << 20,
+            durability: Durability::Normal,
+            boot_id: "boot".to_owned(),
+        };
+        let (buffer, _) = Buffer::open(&folder.path().join("b"), settings).unwrap();
+        let counters = Arc::new(Counters::new(Instant::now()));
+        let look = Look { counters, shared: Shared::new(buffer), name: "edge-1".to_owned() };
+        let epoch = look.now().buffer.epoch;
+        assert!(epoch > 0);
+        let held = look.shared.lock();
+        let answered = std::thread::scope(|scope| scope.spawn(|| look.briefly()).join().unwrap());
+        drop(held);
+        assert_eq!((answered.agent.as_str(), answered.buffer.epoch), ("edge-1", epoch));
+        let health = tell(Wanted::Health, &Status { reasons: vec!["x".into()], ..answered });
+        assert_eq!((health.well, health.text.contains("\"reasons\":[\"x\"]")), (false, true));
+    }
+}

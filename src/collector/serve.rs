@@ -123,7 +123,8 @@ pub fn run(config: &config::Config, operator: Operator) -> Result<(), ServeError
     }
     for feed in feeds {
         passed.push(Arc::clone(&feed.passed));
-        sinks.push((feed.name.clone(), Arc::clone(&feed.passed), Arc::clone(&feed.pulse)));
+        let (name, pulse) = (feed.name.clone(), Arc::clone(&feed.pulse));
+        sinks.push(Fed { name, passed: Arc::clone(&feed.passed), pulse });
         let (signals, path) = (signals.clone(), config.journal.path.clone());
         threads.push(spawn(&format!("sink-{}", feed.name), move || feed.run(&path, &signals)));
     }
@@ -154,7 +155,7 @@ pub fn run(config: &config::Config, operator: Operator) -> Result<(), ServeError
     let look = Look {
         started,
         hall: hall.clone(),
-        sinks: sinks.into(),
+        sinks,
         others: [Some(&taking), broker.map(|_| &connected)]
             .into_iter()
             .flatten()
@@ -227,15 +228,22 @@ pub fn run(config: &config::Config, operator: Operator) -> Result<(), ServeError
 struct Look {
     started: Instant,
     hall: Hall,
-    /// Name, place and pulse of each sink.
-    sinks: Arc<[(String, Arc<AtomicU64>, Arc<Pulse>)]>,
+    sinks: Vec<Fed>,
     others: Vec<Arc<Pulse>>,
     retained: Arc<Retained>,
 }
 
+/// What is seen of a sink.
+#[derive(Clone)]
+struct Fed {
+    name: String,
+    passed: Arc<AtomicU64>,
+    pulse: Arc<Pulse>,
+}
+
 impl Look {
     fn reasons(&self, now: Instant) -> Vec<String> {
-        let sinks = self.sinks.iter().map(|(.., pulse)| pulse);
+        let sinks = self.sinks.iter().map(|sink| &sink.pulse);
         sinks.chain(&self.others).filter_map(|pulse| pulse.reason(now)).collect()
     }
 
@@ -266,10 +274,10 @@ impl Look {
     fn state(&self) -> State {
         let now = Instant::now();
         let (reasons, uptime) = (self.reasons(now), now.saturating_duration_since(self.started));
-        let sink = |(name, passed, pulse): &(String, Arc<AtomicU64>, Arc<Pulse>)| SinkState {
-            name: name.clone(),
-            entry: passed.load(Ordering::Relaxed),
-            healthy: pulse.reason(now).is_none(),
+        let sink = |sink: &Fed| SinkState {
+            name: sink.name.clone(),
+            entry: sink.passed.load(Ordering::Relaxed),
+            healthy: sink.pulse.reason(now).is_none(),
         };
         State {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -111,6 +111,21 @@ const FIGURES: [Figure; 12] = [
     Figure(Gauge, "sinks", "Sinks.", |s| Count(s.sinks.len() as u64)),
 ];
 
+/// A gauge of each sink.
+struct OfSink(&'static str, &'static str, fn(&State, &SinkState) -> Value);
+
+const OF_SINKS: [OfSink; 3] = [
+    OfSink("sink_entry", "The last entry of the journal that the sink has.", |_, sink| {
+        Count(sink.entry)
+    }),
+    OfSink(
+        "sink_behind_entries",
+        "Entries of the journal that the sink does not have.",
+        |state, sink| Count(state.journal.last.saturating_sub(sink.entry)),
+    ),
+    OfSink("sink_healthy", "Whether the sink gets on.", |_, sink| Flag(sink.healthy)),
+];
+
 /// A figure of each agent.
 struct Each(Kind, &'static str, &'static str, fn(&AgentState) -> Option<Value>);
 
@@ -205,18 +220,7 @@ pub(super) fn page(state: &State) -> String {
 }
 
 fn sinks(page: &mut Page, state: &State) {
-    let each: [(&str, &str, fn(&State, &SinkState) -> Value); 3] = [
-        ("sink_entry", "The last entry of the journal that the sink has.", |_, sink| {
-            Count(sink.entry)
-        }),
-        (
-            "sink_behind_entries",
-            "Entries of the journal that the sink does not have.",
-            |s, sink| Count(s.journal.last.saturating_sub(sink.entry)),
-        ),
-        ("sink_healthy", "Whether the sink gets on.", |_, sink| Flag(sink.healthy)),
-    ];
-    for (name, help, read) in each {
+    for OfSink(name, help, read) in &OF_SINKS {
         let name = format!("{PREFIX}{name}");
         page.family(&name, Gauge, help);
         for sink in &state.sinks {
