@@ -238,8 +238,8 @@ fn tell(wanted: Wanted, status: &Status) -> Told {
         Wanted::Health => http::health(&status.reasons),
         Wanted::Metrics => Told { well: true, text: metrics::page(status) },
         Wanted::Status => {
-            let json = serde_json::to_string_pretty(status);
-            let json = json.expect("a status has nothing that JSON cannot hold");
+            let json = serde_json::to_vec(status).expect("a status always serializes");
+            let json = String::from_utf8(json).expect("JSON is UTF-8");
             Told { well: true, text: json + "\n" }
         }
     }

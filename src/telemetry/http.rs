@@ -1,7 +1,7 @@
 //! SHELL: three pages over HTTP/1.1 for those who watch: `/metrics`, `/healthz` and `/status`.
 //!
 //! Whoever reaches the address may read them, and nothing else: there is no authentication, and nothing can be
-//! commanded. It answers from a thread of its own, some connections at a time, each within a few seconds.
+//! commanded. It answers from threads of its own, some connections at a time, each within a few seconds.
 //!
 //! ```text
 //!   GET /metrics  200  figures, as Prometheus reads them
@@ -11,17 +11,13 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
-use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
-use std::pin::Pin;
-use std::rc::Rc;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
-
-use smol::channel::{self, Receiver, Sender};
-use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use smol::{Async, LocalExecutor, future};
+use std::time::{Duration, Instant};
 
 use crate::config::Place;
 
@@ -80,132 +76,182 @@ impl std::error::Error for HttpError {}
 /// The open address; dropping it closes it, and removes a socket's file.
 #[derive(Debug)]
 pub struct Server {
-    address: Place,
-    stop: Sender<()>,
-    thread: Option<JoinHandle<()>>,
+    place: Place,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
 }
 
+/// Makes the pages.
+pub type Tell = Arc<dyn Fn(Wanted) -> Told + Send + Sync>;
+
 enum Listener {
-    Tcp(Async<TcpListener>),
-    Unix(Async<UnixListener>),
+    Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 /// A connection of either kind.
-trait Stream: AsyncRead + AsyncWrite {}
-impl<T: AsyncRead + AsyncWrite> Stream for T {}
+trait Stream: Read + Write {
+    /// Nothing more is said.
+    fn end(&self) -> io::Result<()>;
+}
+
+impl Stream for TcpStream {
+    fn end(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Stream for UnixStream {
+    fn end(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
 
 impl Server {
-    /// Opens the address; `tell` makes the pages. A dead process's socket is removed, a living one's is not.
+    /// Opens the place; `tell` makes the pages. A dead process's socket is removed, a living one's is not.
     ///
     /// # Errors
     /// It is in use, or the system says no.
-    pub fn open(
-        address: &Place,
-        tell: impl Fn(Wanted) -> Told + Send + 'static,
-    ) -> Result<Self, HttpError> {
-        let failed = |error| HttpError::Io(address.clone(), error);
-        let (listener, address) = match address {
+    pub fn open(place: &Place, tell: &Tell) -> Result<Self, HttpError> {
+        let failed = |error| HttpError::Io(place.clone(), error);
+        let (listener, bound) = match place {
             Place::Tcp(wanted) => {
                 let listener = TcpListener::bind(wanted).map_err(failed)?;
                 let bound = listener.local_addr().map_err(failed)?;
-                (Listener::Tcp(Async::new(listener).map_err(failed)?), Place::Tcp(bound))
+                (Listener::Tcp(listener), Place::Tcp(bound))
             }
             Place::Unix(path) => {
                 let listener = socket::listen(path, 0o660).map_err(HttpError::Socket)?;
-                (Listener::Unix(Async::new(listener).map_err(failed)?), address.clone())
+                (Listener::Unix(listener), place.clone())
             }
         };
-        let (stop, stopped) = channel::bounded(1);
-        let thread = thread::Builder::new()
-            .name("telemetry".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || smol::block_on(serve(&listener, &stopped, Rc::new(tell))))
-            .map_err(failed)?;
-        Ok(Self { address, stop, thread: Some(thread) })
+        let (stop, listener) = (Arc::new(AtomicBool::new(false)), Arc::new(listener));
+        let mut server = Self { place: bound, stop: Arc::clone(&stop), threads: Vec::new() };
+        for _ in 0..CONNECTIONS_MAX {
+            let (listener, stop, tell) =
+                (Arc::clone(&listener), Arc::clone(&stop), Arc::clone(tell));
+            let builder = thread::Builder::new().name("telemetry".to_owned());
+            let serve = move || serve(&listener, &stop, &*tell);
+            server.threads.push(builder.stack_size(STACK_BYTES).spawn(serve).map_err(failed)?);
+        }
+        Ok(server)
     }
 
     /// Where it listens; a port that was left to the system is told.
-    pub fn address(&self) -> &Place {
-        &self.address
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Makes a connection, so that a thread that waits for one looks up.
+    fn wake(&self) -> bool {
+        match &self.place {
+            Place::Tcp(address) => TcpStream::connect_timeout(address, PATIENCE).is_ok(),
+            Place::Unix(path) => UnixStream::connect(path).is_ok(),
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.close();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        self.stop.store(true, Relaxed);
+        for thread in std::mem::take(&mut self.threads) {
+            // If it cannot be woken it ends with the process.
+            if self.wake() {
+                let _ = thread.join();
+            }
         }
-        if let Place::Unix(path) = &self.address {
+        if let Place::Unix(path) = &self.place {
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Runs until `stopped` is closed.
-async fn serve(listener: &Listener, stopped: &Receiver<()>, tell: Rc<dyn Fn(Wanted) -> Told>) {
-    let (places, taken) = channel::bounded::<()>(CONNECTIONS_MAX);
-    let tasks = LocalExecutor::new();
-    let accept = async {
-        loop {
-            // Others wait in the kernel's queue until one is answered.
-            let _ = places.send(()).await;
-            let stream: Pin<Box<dyn Stream>> = match accept(listener).await {
-                Ok(stream) => stream,
-                Err(_) => {
-                    // Out of file descriptors, most likely: others will close some.
-                    smol::Timer::after(BROKEN_PAUSE).await;
-                    let _ = taken.try_recv();
-                    continue;
-                }
-            };
-            let (tell, taken) = (Rc::clone(&tell), taken.clone());
-            let attended = async move {
-                let late = async {
-                    smol::Timer::after(PATIENCE).await;
-                };
-                future::or(attend(stream, &*tell), late).await;
-                let _ = taken.try_recv();
-            };
-            tasks.spawn(attended).detach();
+/// Attends to one connection after the other; more than there are threads wait in the kernel's queue.
+fn serve(listener: &Listener, stop: &AtomicBool, tell: &dyn Fn(Wanted) -> Told) {
+    while !stop.load(Relaxed) {
+        match accept(listener) {
+            Ok(mut stream) => {
+                let until = Instant::now() + PATIENCE;
+                let mut visit = Visit { stream: &mut *stream, until, stop };
+                // Who does not listen gets nothing.
+                let _ = visit.attend(tell);
+            }
+            // Out of file descriptors, most likely: others will close some.
+            Err(_) => thread::sleep(BROKEN_PAUSE),
         }
-    };
-    let end = async {
-        let _ = stopped.recv().await;
-    };
-    tasks.run(future::or(end, accept)).await;
+    }
 }
 
-async fn accept(listener: &Listener) -> io::Result<Pin<Box<dyn Stream>>> {
-    Ok(match listener {
-        Listener::Tcp(listener) => Box::pin(listener.accept().await?.0),
-        Listener::Unix(listener) => Box::pin(listener.accept().await?.0),
-    })
+fn accept(listener: &Listener) -> io::Result<Box<dyn Stream>> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, _) = listener.accept()?;
+            stream.set_read_timeout(Some(LOOK_EVERY))?;
+            stream.set_write_timeout(Some(LOOK_EVERY))?;
+            Ok(Box::new(stream))
+        }
+        Listener::Unix(listener) => {
+            let (stream, _) = listener.accept()?;
+            stream.set_read_timeout(Some(LOOK_EVERY))?;
+            stream.set_write_timeout(Some(LOOK_EVERY))?;
+            Ok(Box::new(stream))
+        }
+    }
 }
 
-/// One request, one answer, and the end. Who does not listen gets nothing.
-async fn attend(mut stream: Pin<Box<dyn Stream>>, tell: &dyn Fn(Wanted) -> Told) {
-    let mut head = Vec::new();
-    let asked = loop {
-        if let Some(asked) = understand(&head) {
-            break asked;
+/// One connection, for as long as it may last.
+struct Visit<'a> {
+    stream: &'a mut dyn Stream,
+    until: Instant,
+    stop: &'a AtomicBool,
+}
+
+impl Visit<'_> {
+    /// One request, one answer, and the end.
+    fn attend(&mut self, tell: &dyn Fn(Wanted) -> Told) -> io::Result<()> {
+        let (mut head, mut more) = (Vec::new(), [0; 1024]);
+        let asked = loop {
+            if let Some(asked) = understand(&head) {
+                break asked;
+            }
+            match self.patiently(|stream| stream.read(&mut more))? {
+                0 => return Ok(()),
+                len => head.extend_from_slice(more.get(..len).unwrap_or_default()),
+            }
+        };
+        let answer = answer(asked, tell);
+        let mut rest = answer.as_bytes();
+        while !rest.is_empty() {
+            let len = self.patiently(|stream| stream.write(rest))?;
+            rest = rest.get(len..).unwrap_or_default();
         }
-        let mut more = [0; 1024];
-        match stream.read(&mut more).await {
-            Ok(len) if len > 0 => head.extend_from_slice(more.get(..len).unwrap_or_default()),
-            _ => return,
-        }
-    };
-    let answer = answer(asked, tell);
-    if stream.write_all(answer.as_bytes()).await.is_ok() && stream.close().await.is_ok() {
+        self.stream.end()?;
+        self.until = self.until.min(Instant::now() + FAREWELL_MAX);
         // To close with bytes unread would take back what was just said.
-        let mut rest = [0; 1024];
-        for _ in 0..REST_READS_MAX {
-            if !matches!(stream.read(&mut rest).await, Ok(len) if len > 0) {
-                return;
+        while self.patiently(|stream| stream.read(&mut more))? > 0 {}
+        Ok(())
+    }
+
+    /// Tries until something comes of it, or time is up.
+    fn patiently(
+        &mut self,
+        mut work: impl FnMut(&mut dyn Stream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            if self.stop.load(Relaxed) || Instant::now() > self.until {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            match work(self.stream) {
+                Err(error) if is_early(&error) => {}
+                done => return done,
             }
         }
     }
+}
+
+fn is_early(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
 /// A page, and whether its text is wanted (GET) or its head alone (HEAD); or why there is none.
@@ -273,25 +319,24 @@ fn answer(asked: Asked, tell: &dyn Fn(Wanted) -> Told) -> String {
 
 const PAGES: &str = "/metrics, /healthz, /status";
 /// Enough for a few who watch.
-const CONNECTIONS_MAX: usize = 8;
+const CONNECTIONS_MAX: usize = 4;
 /// How long a request with its answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a connection on which nothing happens is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long somebody who has been answered may take to go.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
 const BROKEN_PAUSE: Duration = Duration::from_millis(100);
 /// The longest request: a scraper sends some hundred bytes.
 const HEAD_BYTES_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 64;
-/// What is read of those who say more than a request.
-const REST_READS_MAX: usize = 16;
 /// A page is made on it.
 const STACK_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::net::{SocketAddr, TcpStream};
+    use std::net::SocketAddr;
     use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::net::UnixStream;
-    use std::time::Instant;
 
     use super::*;
 
@@ -302,9 +347,13 @@ mod tests {
         }
     }
 
+    fn at(place: &Place) -> Result<Server, HttpError> {
+        Server::open(place, &(Arc::new(told) as Tell))
+    }
+
     fn open() -> (Server, SocketAddr) {
-        let server = Server::open(&Place::Tcp(([127, 0, 0, 1], 0).into()), told).unwrap();
-        let Place::Tcp(address) = *server.address() else { panic!("a TCP address") };
+        let server = at(&Place::Tcp(([127, 0, 0, 1], 0).into())).unwrap();
+        let Place::Tcp(address) = *server.place() else { panic!("a TCP address") };
         (server, address)
     }
 
@@ -364,6 +413,7 @@ mod tests {
             (0..2 * CONNECTIONS_MAX).map(|_| TcpStream::connect(address).unwrap()).collect();
         assert!(get(address, "/status").contains(" 200 "));
         assert!(start.elapsed() >= PATIENCE, "they were all attended to");
+        // Those who are attended to now do not hold up the end, either.
         drop(server);
         drop(silent);
         assert!(TcpStream::connect(address).is_err());
@@ -375,12 +425,12 @@ mod tests {
         let path = dir.path().join("metrics.sock");
         drop(UnixListener::bind(&path).unwrap());
         let address = Place::Unix(path.clone());
-        let server = Server::open(&address, told).unwrap();
+        let server = at(&address).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
         let ask = || ask(UnixStream::connect(&path).unwrap(), b"GET /status HTTP/1.1\r\n\r\n");
         assert!(ask().ends_with("Status\n"));
-        let second = Server::open(&address, told);
+        let second = at(&address);
         assert!(matches!(second, Err(HttpError::Socket(SocketError::Taken(..)))));
         assert!(ask().ends_with("Status\n"));
         drop(server);

@@ -6,10 +6,7 @@ use log::{error, info};
 
 use crate::config::{Place, Telemetry};
 
-use super::http::{HttpError, Server, Told, Wanted};
-
-/// Makes the pages.
-type Tell = Arc<dyn Fn(Wanted) -> Told + Send + Sync>;
+use super::http::{HttpError, Server, Tell, Told, Wanted};
 
 /// The pages, if they are wanted.
 pub struct Watch {
@@ -51,9 +48,8 @@ impl Watch {
 }
 
 fn serve(place: &Place, tell: &Tell) -> Result<Server, HttpError> {
-    let tell = Arc::clone(tell);
-    let server = Server::open(place, move |wanted| tell(wanted))?;
-    info!("telemetry: /metrics, /healthz and /status at {}", server.address());
+    let server = Server::open(place, tell)?;
+    info!("telemetry: /metrics, /healthz and /status at {}", server.place());
     Ok(server)
 }
 

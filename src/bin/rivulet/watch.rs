@@ -12,7 +12,6 @@ use rivulet::telemetry::logger::tame;
 use rivulet::telemetry::signals;
 use rivulet::telemetry::socket;
 use rivulet::telemetry::status::{Share, Span, Status, Us};
-use smol::future;
 
 use super::common::Failure;
 
@@ -35,12 +34,10 @@ pub(crate) fn run(socket: &Path, every: Duration) -> Result<(), Failure> {
         };
         shown = if screen { say(&frame(&last)) } else { say(&last) };
         before = asked.ok().map(|status| (status, now));
-        let stopped = async { stop.recv().await.is_ok() };
-        let waited = async {
-            smol::Timer::after(every).await;
-            false
-        };
-        if smol::block_on(future::or(stopped, waited)) {
+        while now.elapsed() < every && stop.is_empty() {
+            std::thread::sleep(LOOK_EVERY.min(every));
+        }
+        if !stop.is_empty() {
             break;
         }
     }
@@ -84,7 +81,7 @@ impl<'a> Rates<'a> {
     }
 
     /// A second's share of what a figure grew by; `-` if that is not known.
-    fn of(&self, read: impl Fn(&Status) -> u64) -> String {
+    fn of(&self, read: fn(&Status) -> u64) -> String {
         let more = read(self.now).saturating_sub(read(self.before));
         match more.saturating_mul(1000).checked_div(self.ms) {
             Some(rate) => short(rate),
@@ -243,6 +240,8 @@ fn bar(part: u64, whole: u64) -> String {
     format!("[{}{}]", "#".repeat(filled as usize), ".".repeat((BAR - filled) as usize))
 }
 
+/// How soon a signal is noticed.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 const BAR: u64 = 20;
 /// Another screen, without a cursor; long lines are cut.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
