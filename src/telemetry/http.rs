@@ -154,9 +154,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
-        for thread in std::mem::take(&mut self.threads) {
-            // If it cannot be woken it ends with the process.
-            if self.wake() {
+        // Each wakes one thread, whichever that is. If one cannot be woken they end with the process.
+        if self.threads.iter().all(|_| self.wake()) {
+            for thread in self.threads.drain(..) {
                 let _ = thread.join();
             }
         }
