@@ -32,7 +32,7 @@ ONLY ?=
 PHOTOS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim sim-bugs chaos soak network interop hostile load differential fuzz agent collector bench gate size memory cross-amd64 cross-arm64 cross-test image deb dist package-test reproducible
+.PHONY: help run test check sim sim-bugs chaos soak network interop hostile load differential fuzz agent collector bench gate size memory cross-amd64 cross-arm64 cross-test man image deb dist package-test reproducible
 
 help: ## lists what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -131,6 +131,11 @@ memory: cross-amd64 ## memory, threads, processor and times of the static progra
 	tests/servers.sh fetch mariadb1011
 	$(CARGO) build --release --features collector --bin rivulet-collector --example memory
 	env QUICK=$(QUICK) SCENES="$(SCENES)" RIVULET_PROGRAM=$(CURDIR)/target/cross/amd64/rivulet target/release/examples/memory
+
+man: ## the manual pages of both programs, from the text of --help: target/dist/man
+	mkdir -p target/dist/man
+	cross/man.sh rivulet > target/dist/man/rivulet.1
+	cross/man.sh rivulet-collector > target/dist/man/rivulet-collector.1
 
 image: cross-amd64 cross-arm64 ## OCI images for both architectures, without an engine; fails if one has more than 5 MB: target/dist/*.image.tar
 	cross/package.sh image amd64

@@ -37,6 +37,9 @@ put_text() { # DESTINATION: from the standard input
   mkdir -p "$(dirname "$1")"
   cat > "$1"; chmod 644 "$1"
 }
+manual() { # PROGRAM
+  VERSION=$VERSION DATE=$(date -u -d "@$EPOCH" +%Y-%m-%d) cross/man.sh "$1"
+}
 program() {
   local path=target/cross/$arch/rivulet
   [ -x "$path" ] || die "no $path: run make cross-$arch"
@@ -140,6 +143,7 @@ deb() {
   configs "$r/usr/share/doc/rivulet/examples"
   put 644 README.md "$r/usr/share/doc/rivulet/README.md"
   gzip -n -9 < CHANGELOG.md | put_text "$r/usr/share/doc/rivulet/changelog.gz"
+  manual rivulet | gzip -n -9 | put_text "$r/usr/share/man/man1/rivulet.1.gz"
   { cat LICENSE; echo; echo "================================================================================"; echo
     cross/licences.sh "$arch"; } | put_text "$r/usr/share/doc/rivulet/copyright"
   put 755 cross/debian/postinst "$c/postinst"
@@ -163,6 +167,7 @@ archive() {
   local name=rivulet-$VERSION-linux-$arch; local out=$DIST/$name.tar.gz r=$work/root/$name
   put 755 "$(program)" "$r/rivulet"
   for file in README.md CHANGELOG.md; do put 644 $file "$r/$file"; done
+  for page in rivulet rivulet-collector; do manual $page | put_text "$r/man/$page.1"; done
   licences "$r"
   find configs -type f | while read -r file; do put 644 "$file" "$r/$file"; done
   put 644 cross/rivulet.service "$r/systemd/rivulet.service"

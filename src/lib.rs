@@ -41,7 +41,7 @@
 //! | `collector` | the wiring of the centre: listener, ledger, log, certificates | collector |
 //! | `envelope` | changes → Debezium's, Maxwell's, Canal's JSON | decode and collector |
 //! | `sink` | where lines go, one file per target | collector |
-//! | [`telemetry`] | counters, health, log output | both ends |
+//! | [`telemetry`] | counters, health, the pages that show them, log output | both ends |
 //! | [`config`] | text → checked settings, or every problem with its line | both ends |
 //! | [`agent`] | the wiring of the edge | agent |
 //! | `decode` | the wiring of `rivulet decode`: a binlog file → changes or counts | both ends |

@@ -48,7 +48,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("position", &[]),
     ("sink", &["position"]),
     ("source", &["binlog", "mysql", "position"]),
-    ("telemetry", &["position"]),
+    ("telemetry", &["config", "position"]),
     ("transport", &[]),
     ("uplink", &["batch", "position"]),
     ("bin", &["agent", "collector", "config", "decode", "envelope", "position", "telemetry"]),

@@ -10,9 +10,9 @@ use smol::future;
 
 use crate::mqtt::{Bytes, Input};
 use crate::transport::{Connection, Monitor, Peer, Reader, TransportError, Writer};
-use crate::uplink::{Allowance, Silence};
+use crate::uplink::{Allowance, BudgetLimits, Silence};
 
-use super::link::{End, Lost, Trip, stopped};
+use super::link::{End, Lost, Trip, allowed, stopped};
 use super::pump::{Pump, PumpError};
 use super::road::Beside;
 
@@ -24,6 +24,8 @@ pub(super) enum Over {
     Lost(Lost),
     /// The hour's or the day's budget is used up.
     Spent,
+    /// The operator allows something else to be sent than before.
+    Allowed(BudgetLimits),
     /// Another one, made beside it, takes its place.
     Replaced(Box<Connection>),
 }
@@ -56,6 +58,7 @@ enum Event {
     Staged,
     Tick,
     Beside(Result<Connection, TransportError>),
+    Allowed(BudgetLimits),
     Stop(End),
 }
 
@@ -225,8 +228,10 @@ impl Line {
                 Ok(()) => std::future::pending().await,
             }
         };
+        let allowed = async { Event::Allowed(allowed(ties).await) };
         let link = future::or(read, future::or(tick, write));
-        future::or(stop, future::or(link, future::or(staged, beside))).await
+        let rest = future::or(staged, future::or(beside, allowed));
+        future::or(stop, future::or(link, rest)).await
     }
 
     /// Hands what happened to the pump.
@@ -278,6 +283,10 @@ impl Line {
                 }
                 Ok(())
             }
+            Event::Allowed(limits) => {
+                self.farewell(pump, trip).await;
+                return Err(Over::Allowed(limits));
+            }
             Event::Stop(end) => {
                 self.farewell(pump, trip).await;
                 return Err(Over::End(end));
@@ -326,7 +335,11 @@ impl Line {
 }
 
 fn report(pump: &mut Pump, trip: &Trip<'_>, now: Instant) -> Result<(), PumpError> {
-    let status = trip.ties.counters.status(&trip.ties.agent, now);
+    let counters = &trip.ties.counters;
+    if let Ok(holds) = super::holds(&trip.shared.lock().buffer) {
+        counters.buffer_is(holds, now);
+    }
+    let status = counters.status(&trip.ties.agent, now);
     let status = serde_json::to_vec(&status).expect("a status always serializes");
     pump.report(status, now)
 }

@@ -9,10 +9,11 @@ use smol::channel::Receiver;
 use smol::future;
 
 use crate::mqtt::{Bytes, Input, Reason};
-use crate::telemetry::counters::Counters;
-use crate::telemetry::status::State;
-use crate::transport::Connection;
-use crate::uplink::{Allowance, Backoff};
+use crate::telemetry::counters::{Counters, Sample};
+use crate::telemetry::logger::now_us;
+use crate::telemetry::status::{Path, State};
+use crate::transport::{Connection, Monitor};
+use crate::uplink::{Allowance, Backoff, BudgetLimits};
 
 use super::line::{Line, Over};
 use super::pump::{Notice, Pump, PumpError, Shared};
@@ -33,6 +34,8 @@ pub(super) struct Ties {
     pub(super) behind: Arc<AtomicBool>,
     /// The operator's wish to stop.
     pub(super) stop: Receiver<&'static str>,
+    /// What the operator now allows to be sent.
+    pub(super) budget: Receiver<BudgetLimits>,
     /// Set when nothing more will be staged.
     pub(super) finished: Arc<AtomicBool>,
 }
@@ -64,8 +67,9 @@ const EARLY_BYTES: usize = 16 * 1024;
 /// Runs until told to stop, or until everything is delivered.
 pub(super) async fn run(pump: &mut Pump, dial: Dial, shared: Shared, ties: &Ties) -> End {
     let mut trip = Trip {
-        purse: Purse::open(dial.budget, shared.clone()),
-        road: Road::open(dial, shared),
+        purse: Purse::open(dial.budget, shared.clone(), Arc::clone(&ties.counters)),
+        road: Road::open(dial, shared.clone()),
+        shared,
         backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX, fastrand::u64(..)),
         first: true,
         ties,
@@ -79,6 +83,7 @@ pub(super) async fn run(pump: &mut Pump, dial: Dial, shared: Shared, ties: &Ties
 pub(super) struct Trip<'a> {
     pub(super) road: Road,
     pub(super) purse: Purse,
+    pub(super) shared: Shared,
     backoff: Backoff,
     /// No connection has come about yet.
     first: bool,
@@ -108,7 +113,7 @@ impl Trip<'_> {
                 wait.as_secs_f64()
             );
             self.connecting();
-            pause(wait, ties).await?;
+            self.pause(wait).await?;
             if pump.is_drained() && ties.finished.load(Ordering::Acquire) {
                 return Err(End::Drained);
             }
@@ -126,7 +131,7 @@ impl Trip<'_> {
         loop {
             match self.purse.may_dial() {
                 Allowance::Bytes(_) => return Ok(()),
-                Allowance::At(at) => pause(at - Instant::now(), self.ties).await?,
+                Allowance::At(at) => self.pause(at - Instant::now()).await?,
                 Allowance::Spent { until_s } => {
                     self.ties.counters.link_is(State::OverBudget, Instant::now());
                     if !std::mem::replace(&mut told, true) {
@@ -135,10 +140,30 @@ impl Trip<'_> {
                              until the next begins"
                         );
                     }
-                    pause(purse::until(until_s), self.ties).await?;
+                    self.pause(purse::until(until_s)).await?;
                 }
             }
         }
+    }
+
+    /// Waits; not longer than until something else may be sent than before.
+    async fn pause(&mut self, time: Duration) -> Result<(), End> {
+        let waited = async {
+            smol::Timer::after(time).await;
+            Ok(None)
+        };
+        let changed = async { Ok(Some(allowed(self.ties).await)) };
+        let changed = future::or(stopped(self.ties), future::or(changed, waited)).await?;
+        if let Some(limits) = changed {
+            self.keep_to(limits);
+        }
+        Ok(())
+    }
+
+    /// The operator allows so much from now on.
+    fn keep_to(&mut self, limits: BudgetLimits) {
+        self.purse.change(limits);
+        self.road.keep_to(limits);
     }
 
     /// Opens the session and a connection for it. What of the session's first bytes the connection has
@@ -189,7 +214,10 @@ impl Trip<'_> {
                 self.ties.counters.reconnects.add(1);
             }
             self.purse.begin(line.monitor());
+            let monitor = line.monitor();
+            self.ties.counters.road_begins(move || sample(&monitor));
             let over = line.run(pump, self).await;
+            self.ties.counters.road_ends();
             self.purse.end();
             match over {
                 Over::End(end) => return Err(end),
@@ -200,6 +228,11 @@ impl Trip<'_> {
                     let lost = Lost::from("the budget is used up".to_owned());
                     self.road.lost(line.has_answered(), Instant::now());
                     return Ok((lost, false));
+                }
+                Over::Allowed(limits) => {
+                    self.keep_to(limits);
+                    self.road.lost(line.has_answered(), Instant::now());
+                    return Ok(("the budget is another one".to_owned().into(), false));
                 }
                 Over::Replaced(connection) => {
                     self.ties.counters.link_to(&self.road.endpoint().to_string());
@@ -229,15 +262,20 @@ impl Trip<'_> {
                     counters.link_is(State::Connected, now);
                 }
                 Notice::Sent { .. } => counters.batches_sent.add(1),
-                Notice::Forgot { batches, .. } => {
-                    counters.batches_acknowledged.add(batches);
-                    counters.link_seen(now);
+                Notice::Forgot { sequence, batches } => {
+                    counters.acknowledged(sequence.0, batches, now, now_us());
                 }
                 Notice::Rewound(why) => {
                     warn!("uplink: everything unacknowledged is sent again: {why}");
                 }
-                Notice::NewEpoch { epoch, why } => warn!("uplink: epoch {epoch} begins: {why}"),
-                Notice::Healed(what) => error!("{what}"),
+                Notice::NewEpoch { epoch, why } => {
+                    counters.renumbered();
+                    warn!("uplink: epoch {epoch} begins: {why}");
+                }
+                Notice::Healed(what) => {
+                    counters.renumbered();
+                    error!("{what}");
+                }
                 Notice::Lost(lost) => error!(
                     "uplink: {lost}: nothing leaves until the source has been read again from there"
                 ),
@@ -254,12 +292,27 @@ pub(super) async fn stopped<T>(ties: &Ties) -> Result<T, End> {
     Err(End::Stopped(ties.stop.recv().await.unwrap_or("the end of the program")))
 }
 
-async fn pause(time: Duration, ties: &Ties) -> Result<(), End> {
-    let waited = async {
-        smol::Timer::after(time).await;
-        Ok(())
+/// Waits until something else may be sent than before.
+pub(super) async fn allowed(ties: &Ties) -> BudgetLimits {
+    match ties.budget.recv().await {
+        Ok(limits) => limits,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// How a connection is, for those who watch.
+fn sample(monitor: &Monitor) -> Sample {
+    let Some(link) = monitor.statistics() else {
+        return Sample { wire_bytes: monitor.cost(), ..Sample::default() };
     };
-    future::or(stopped(ties), waited).await
+    let rtt_us = u64::try_from(link.rtt.as_micros()).unwrap_or(u64::MAX);
+    let (window_bytes, mtu_bytes) = (link.congestion_window, link.mtu.into());
+    Sample {
+        wire_bytes: monitor.cost(),
+        packets_sent: link.sent_packets,
+        packets_lost: link.lost_packets,
+        path: Some(Path { rtt_us, window_bytes, mtu_bytes }),
+    }
 }
 
 impl From<String> for Lost {

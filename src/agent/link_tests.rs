@@ -308,6 +308,7 @@ impl Agent {
             idle: Arc::default(),
             behind: Arc::default(),
             stop: stopped,
+            budget: channel::unbounded().1,
             finished: Arc::default(),
         };
         let mut pump = Pump::new(pump_settings(), shared.clone());

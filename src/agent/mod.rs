@@ -16,6 +16,7 @@ mod pump_tests;
 mod purse;
 mod reader;
 mod regain;
+pub mod reload;
 mod road;
 mod settings;
 pub mod stager;
@@ -25,20 +26,24 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use smol::channel::{self, Receiver};
+use smol::channel;
 use smol::future;
 
 use crate::buffer::{Buffer, BufferError, Opening};
 use crate::config::agent::{Config, Gaps, Source};
+use crate::config::reload::Reread;
 use crate::source::Stopper;
 use crate::telemetry::counters::Counters;
-use crate::telemetry::health;
+use crate::telemetry::http::{self, HttpError, Told, Wanted};
 use crate::telemetry::notify::{Notifier, Sign};
+use crate::telemetry::signals::Requests;
 use crate::telemetry::socket::{self, SocketError, StatusSocket};
 use crate::telemetry::status::{self, Status};
+use crate::telemetry::watch::Watch;
+use crate::telemetry::{health, metrics};
 use crate::transport::{self, TransportError};
 
 use link::End;
@@ -57,6 +62,8 @@ pub enum AgentError {
     Source(String),
     /// The status socket.
     Socket(SocketError),
+    /// The pages for those who watch.
+    Http(HttpError),
     /// Files that are not followed could not be read to their end.
     Unread(String),
 }
@@ -68,32 +75,43 @@ impl fmt::Display for AgentError {
             Self::Buffer(error) => write!(f, "{error}"),
             Self::Transport(error) => write!(f, "{error}"),
             Self::Socket(error) => write!(f, "{error}"),
+            Self::Http(error) => write!(f, "{error}"),
         }
     }
 }
 
 impl std::error::Error for AgentError {}
 
-/// Runs until `stop` yields; with files that are not followed, until all of them is delivered.
+/// What an operator wants while it runs.
+pub struct Operator {
+    /// When.
+    pub requests: Requests,
+    /// Reads the configuration again; `None` if it cannot be used, which the log has been told.
+    pub reread: Box<dyn FnMut() -> Option<Reread<Config>>>,
+}
+
+/// Runs until it is asked to stop; with files that are not followed, until all of them is delivered.
 ///
 /// # Errors
 /// Why it could not start, or what of the files could not be read.
-pub fn run(config: &Config, stop: Receiver<&'static str>) -> Result<(), AgentError> {
+pub fn run(config: &Config, operator: Operator) -> Result<(), AgentError> {
     prepare(&config.state_dir)?;
     let (shared, counters) = (open(config)?, Arc::new(Counters::new(Instant::now())));
     counters.buffer_bytes_max.set(config.buffer.bytes_max);
+    counters.pid.set(std::process::id().into());
     let dial = settings::dial(config).map_err(AgentError::Transport)?;
     let source = settings::source(config).map_err(AgentError::Source)?;
     let socket = config.state_dir.join(socket::FILE_NAME);
-    let (figures, queue, name) = (Arc::clone(&counters), shared.clone(), config.agent.clone());
-    let look = move || {
-        let now = Instant::now();
-        if let Ok(holds) = holds(&queue.lock().buffer) {
-            figures.buffer_is(holds, now);
-        }
-        figures.status(&name, now)
+    let look = Look {
+        counters: Arc::clone(&counters),
+        shared: shared.clone(),
+        name: config.agent.clone(),
     };
-    let socket = StatusSocket::open(&socket, look.clone()).map_err(AgentError::Socket)?;
+    let (asked, watched) = (look.clone(), look.clone());
+    let socket =
+        StatusSocket::open(&socket, move || asked.briefly()).map_err(AgentError::Socket)?;
+    let watch = Watch::open(&config.telemetry, move |wanted| tell(wanted, &watched.briefly()));
+    let mut watch = watch.map_err(AgentError::Http)?;
     let (ring, staged) = channel::bounded(1);
     let (idle, behind) = (Arc::default(), Arc::default());
     let (finished, stopper) = (Arc::default(), Stopper::default());
@@ -113,16 +131,19 @@ pub fn run(config: &Config, stop: Receiver<&'static str>) -> Result<(), AgentErr
         .spawn(move || reader::run(&source, cut, &reading, followed))
         .map_err(|error| AgentError::File(format!("the reader thread: {error}")))?;
     let agent = config.agent.clone();
-    let ties = link::Ties { counters, agent, staged, idle, behind, stop, finished };
+    let (Operator { requests, mut reread }, (allow, budget)) = (operator, channel::unbounded());
+    let stop = requests.stop;
+    let ties = link::Ties { counters, agent, staged, idle, behind, stop, budget, finished };
     let mut pump = Pump::new(settings::pump(config), shared.clone());
     let systemd = Notifier::from_env();
     let end = smol::block_on(future::or(
         link::run(&mut pump, dial, shared.clone(), &ties),
         // On the link's thread and behind the buffer's lock: a sign that both are free.
-        async { match systemd.attend(|| sign(&look())).await {} },
+        future::or(async { match systemd.attend(|| sign(&look.now())).await {} }, async {
+            match reload::follow(&requests.reload, &mut *reread, &mut watch, &allow).await {}
+        }),
     ));
     systemd.stopping();
-    drop(look);
     if let End::Stopped(signal) = end {
         info!("stopping: {signal}");
     }
@@ -131,7 +152,7 @@ pub fn run(config: &Config, stop: Receiver<&'static str>) -> Result<(), AgentErr
         Ok(read) => read,
         Err(panic) => std::panic::resume_unwind(panic),
     };
-    drop((pump, socket));
+    drop((pump, socket, watch, look));
     close(shared)?;
     info!("stopped");
     read.map_err(AgentError::Unread)
@@ -172,6 +193,60 @@ fn holds(buffer: &Buffer) -> Result<status::Buffer, BufferError> {
         ..status::Buffer::default()
     })
 }
+
+/// Looks at the agent.
+#[derive(Clone)]
+struct Look {
+    counters: Arc<Counters>,
+    shared: Shared,
+    name: String,
+}
+
+impl Look {
+    /// This moment, as soon as the buffer is free.
+    fn now(&self) -> Status {
+        self.note(&self.shared.lock().buffer);
+        self.counters.status(&self.name, Instant::now())
+    }
+
+    /// This moment. A disk that hangs holds the buffer: then what it holds is told as it was before.
+    fn briefly(&self) -> Status {
+        let until = Instant::now() + BRIEFLY;
+        loop {
+            if let Some(inner) = self.shared.try_lock() {
+                self.note(&inner.buffer);
+                break;
+            }
+            if Instant::now() > until {
+                break;
+            }
+            std::thread::sleep(BRIEFLY / 50);
+        }
+        self.counters.status(&self.name, Instant::now())
+    }
+
+    fn note(&self, buffer: &Buffer) {
+        if let Ok(holds) = holds(buffer) {
+            self.counters.buffer_is(holds, Instant::now());
+        }
+    }
+}
+
+/// A page for those who watch.
+fn tell(wanted: Wanted, status: &Status) -> Told {
+    match wanted {
+        Wanted::Health => http::health(&status.reasons),
+        Wanted::Metrics => Told { well: true, text: metrics::page(status) },
+        Wanted::Status => {
+            let json = serde_json::to_vec(status).expect("a status always serializes");
+            let json = String::from_utf8(json).expect("JSON is UTF-8");
+            Told { well: true, text: json + "\n" }
+        }
+    }
+}
+
+/// How long those who watch wait for the buffer.
+const BRIEFLY: Duration = Duration::from_millis(500);
 
 fn sign(status: &Status) -> Sign {
     Sign { words: status.line(), alive: !health::hangs(status) }
@@ -237,5 +312,32 @@ fn followed(config: &Config) -> bool {
     match &config.source {
         Source::Live(_) => true,
         Source::Files(files) => files.follow,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::{Durability, Settings};
+
+    #[test]
+    fn those_who_watch_are_answered_while_a_disk_holds_the_buffer() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            bytes_max: 64 << 20,
+            durability: Durability::Normal,
+            boot_id: "boot".to_owned(),
+        };
+        let (buffer, _) = Buffer::open(&folder.path().join("b"), settings).unwrap();
+        let counters = Arc::new(Counters::new(Instant::now()));
+        let look = Look { counters, shared: Shared::new(buffer), name: "edge-1".to_owned() };
+        let epoch = look.now().buffer.epoch;
+        assert!(epoch > 0);
+        let held = look.shared.lock();
+        let answered = std::thread::scope(|scope| scope.spawn(|| look.briefly()).join().unwrap());
+        drop(held);
+        assert_eq!((answered.agent.as_str(), answered.buffer.epoch), ("edge-1", epoch));
+        let health = tell(Wanted::Health, &Status { reasons: vec!["x".into()], ..answered });
+        assert_eq!((health.well, health.text.contains("\"reasons\":[\"x\"]")), (false, true));
     }
 }

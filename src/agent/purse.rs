@@ -1,9 +1,12 @@
 //! SHELL: the budget with its clock, the link that it pays for, and the disk that remembers it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use log::warn;
 
+use crate::telemetry::counters::Counters;
+use crate::telemetry::status::{self, Share};
 use crate::transport::Monitor;
 use crate::uplink::{Allowance, Budget, BudgetLimits, Meter, Record};
 
@@ -15,17 +18,26 @@ pub(super) struct Purse {
     /// The connection that is paid for.
     link: Option<(Monitor, Meter)>,
     shared: Shared,
+    counters: Arc<Counters>,
     /// Whether the disk did not take the last record.
     untold: bool,
 }
 
 impl Purse {
     /// Goes on with what the buffer says that the hour and the day have used.
-    pub(super) fn open(limits: BudgetLimits, shared: Shared) -> Self {
+    pub(super) fn open(limits: BudgetLimits, shared: Shared, counters: Arc<Counters>) -> Self {
         let kept = shared.lock().buffer.note(NOTE).ok().flatten();
         let kept: Option<Record> = kept.and_then(|note| postcard::from_bytes(&note).ok());
         let budget = Budget::new(limits, kept, Instant::now());
-        Self { budget, link: None, shared, untold: false }
+        let purse = Self { budget, link: None, shared, counters, untold: false };
+        purse.tell();
+        purse
+    }
+
+    /// Keeps to other limits from now on. What this hour and day have used counts, as far as it was counted.
+    pub(super) fn change(&mut self, limits: BudgetLimits) {
+        self.budget.change(limits);
+        self.tell();
     }
 
     /// Whether there is any limit.
@@ -53,7 +65,9 @@ impl Purse {
 
     /// Whether a dial may begin.
     pub(super) fn may_dial(&mut self) -> Allowance {
-        self.budget.save_up(DIAL_BYTES, Instant::now(), unix_s())
+        let allowance = self.budget.save_up(DIAL_BYTES, Instant::now(), unix_s());
+        self.tell();
+        allowance
     }
 
     /// What may be handed to the link now.
@@ -93,6 +107,18 @@ impl Purse {
         let due = meter.charge(monitor.cost());
         self.budget.spend(due, Instant::now(), unix_s());
         self.keep(SLACK_BYTES);
+        self.tell();
+    }
+
+    /// Those who watch want to know.
+    fn tell(&self) {
+        let (limits, (hour, day)) = (self.budget.limits(), self.budget.used());
+        let share = |bytes, limit: Option<u64>| limit.map(|bytes_max| Share { bytes, bytes_max });
+        self.counters.budget_is(status::Budget {
+            second_bytes_max: limits.per_second,
+            hour: share(hour, limits.per_hour),
+            day: share(day, limits.per_day),
+        });
     }
 
     fn keep(&mut self, ahead: u64) {

@@ -278,6 +278,8 @@ struct Staging<'a> {
     /// Transactions read since the last commit to the buffer.
     read: u64,
     committed_us: u64,
+    /// When the first of them was committed.
+    oldest_us: u64,
     /// Whether something was staged since the buffer was last asked whether it is full.
     fuller: bool,
     /// Prepared transactions whose end is not yet stored.
@@ -306,11 +308,13 @@ impl Store for Staging<'_> {
         }
         let parcels: Vec<_> = sealed.into_iter().map(parcel).collect();
         let ended = std::mem::take(&mut self.ended);
-        persist(self.ties, self.rereads, |inner| {
-            inner.buffer.commit_ending(&parcels, behind, &ended)
+        let upto = persist(self.ties, self.rereads, |inner| {
+            inner.buffer.commit_ending(&parcels, behind, &ended)?;
+            Ok(inner.buffer.staged())
         })?;
         if !parcels.is_empty() {
             self.fuller = true;
+            self.ties.counters.staged(upto.0, self.read, self.oldest_us, now_us());
             // The link needs one ring however many batches there are.
             let _ = self.ties.staged.try_send(());
         }
@@ -371,9 +375,18 @@ impl<'a> Staging<'a> {
             stored_at: Instant::now(),
             read: 0,
             committed_us: 0,
+            oldest_us: 0,
             fuller: true,
             ended: Vec::new(),
         }
+    }
+
+    /// A transaction was read to its end.
+    fn was_read(&mut self) {
+        if self.read == 0 {
+            self.oldest_us = self.committed_us;
+        }
+        self.read += 1;
     }
 
     /// The buffer has this checkpoint now.
@@ -619,8 +632,8 @@ impl<'a> Reader<'a> {
         let (name, ends) = (xid.key(), (end, &behind));
         let (begin, staging) = ((&self.begin, offset), &mut self.staging);
         if self.stager.commit_prepared(&name, begin, ends, begins, staging)? {
-            self.staging.read += 1;
             self.staging.committed_us = changed_us;
+            self.staging.was_read();
         } else if !persist(self.staging.ties, self.staging.rereads, |inner| {
             inner.buffer.was_read(&position)
         })? {
@@ -679,7 +692,7 @@ impl<'a> Reader<'a> {
                 return self.stager.rollback(&mut self.staging);
             }
         }
-        self.staging.read += 1;
+        self.staging.was_read();
         let checkpoint = self.source.checkpoint();
         let commit = batch::Commit { end_offset: checkpoint.position.offset, xid: None };
         self.stager.commit(commit, checkpoint, &mut self.staging)?;

@@ -47,6 +47,8 @@ pub(super) struct Road {
     look_at: Instant,
     /// New certificates wait to be used by a connection.
     renews: bool,
+    /// What QUIC may hold if no budget wants it to hold less.
+    send_window: u32,
 }
 
 /// A dial beside a link.
@@ -80,11 +82,7 @@ impl Beside {
 
 impl Road {
     /// A road that begins with what worked before the restart.
-    pub(super) fn open(mut dial: Dial, shared: Shared) -> Self {
-        if let Some(held) = dial.budget.held_bytes_max() {
-            let held = u32::try_from(held).unwrap_or(u32::MAX);
-            dial.quic.send_window = dial.quic.send_window.min(held);
-        }
+    pub(super) fn open(dial: Dial, shared: Shared) -> Self {
         let note = |name| shared.lock().buffer.note(name).ok().flatten();
         let worked = note(NOTE).and_then(|note| String::from_utf8(note).ok());
         let names = dial.endpoints.iter().map(ToString::to_string);
@@ -93,7 +91,8 @@ impl Road {
             dial.endpoints.iter().position(|endpoint| Some(endpoint.to_string()) == worked);
         let route = Route::new(dial.endpoints.len(), remembered.unwrap_or(0), dial.probe_every);
         let look_at = Instant::now() + dial.look_every;
-        Self {
+        let (send_window, budget) = (dial.quic.send_window, dial.budget);
+        let mut road = Self {
             dial,
             dialer: Dialer::default(),
             route,
@@ -103,7 +102,17 @@ impl Road {
             hasty: None,
             look_at,
             renews: false,
-        }
+            send_window,
+        };
+        road.keep_to(budget);
+        road
+    }
+
+    /// Connections that are made from now on hold no more than a budget allows.
+    pub(super) fn keep_to(&mut self, budget: BudgetLimits) {
+        let held =
+            budget.held_bytes_max().map_or(u32::MAX, |held| held.try_into().unwrap_or(u32::MAX));
+        self.dial.quic.send_window = self.send_window.min(held);
     }
 
     /// The endpoint that is dialled or in use.

@@ -128,13 +128,14 @@ pub(super) fn dial(config: &Config) -> Result<Dial, TransportError> {
         timeout: uplink.dial_timeout,
         probe_every: uplink.probe_every,
         early_data: uplink.early_data,
-        budget: uplink::BudgetLimits {
-            per_second: uplink.budget.second,
-            per_hour: uplink.budget.hour,
-            per_day: uplink.budget.day,
-        },
+        budget: budget(config),
         look_every: LOOK_EVERY,
     })
+}
+
+pub(super) fn budget(config: &Config) -> uplink::BudgetLimits {
+    let config::Budget { second, hour, day } = config.uplink.budget;
+    uplink::BudgetLimits { per_second: second, per_hour: hour, per_day: day }
 }
 
 pub(super) fn source(config: &Config) -> Result<source::Settings, String> {

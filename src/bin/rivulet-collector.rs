@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rivulet::collector::replay::{self, From};
-use rivulet::collector::{log, pki, serve};
+use rivulet::collector::serve::{self, Operator};
+use rivulet::collector::{log, pki, reload};
 use rivulet::config::collector::{Config, SinkKind};
-use rivulet::telemetry::signals;
+use rivulet::telemetry::{logger, signals};
 
 #[path = "rivulet-collector/args.rs"]
 mod args;
@@ -15,44 +16,7 @@ mod common;
 use args::{Command, Make};
 use common::{EXIT_CODES, Failure, Findings, configuration, env, print};
 
-const HELP: &str = "\
-Takes the changes that Rivulet's agents send, makes them durable, and writes them to its sinks.
-
-USAGE
-  rivulet-collector serve --config FILE
-      Listens for agents. SIGTERM or SIGINT ends it in good order; it goes on where it stood.
-  rivulet-collector replay --config FILE --sink NAME --from WHERE [--agent NAME]
-      Lets a sink go back, also while the collector runs: it gets all from WHERE on once more. WHERE is
-      `start`, a number of the log, a time in UTC, a GTID or a place in the binlog (binlog.000042:1337); the
-      last two are one agent's. Files that were written stay; lines that come again begin a new file.
-  rivulet-collector backup --config FILE --to FILE
-      Copies the journal as it is at this moment, also while the collector runs.
-  rivulet-collector pki init [--dir DIR]
-      Makes the authority that signs all certificates: DIR/ca.pem for all, DIR/ca.key for nobody.
-  rivulet-collector pki agent NAME [--dir DIR]
-      Makes an agent's certificate and key, DIR/agents/NAME.pem and NAME.key; NAME is the `agent`
-      of its configuration.
-  rivulet-collector pki collector HOST… [--dir DIR]
-      Makes the collector's certificate and key, DIR/collector.pem and collector.key, with the
-      names and addresses that agents call.
-  rivulet-collector check --config FILE
-      Tells all that is wrong with a configuration and with the files that it names.
-  rivulet-collector --help | --version
-
-EXAMPLES
-  rivulet-collector pki init --dir pki
-  rivulet-collector pki collector collector.example.net --dir pki
-  rivulet-collector pki agent edge-17 --dir pki
-  rivulet-collector serve --config /etc/rivulet-collector/collector.toml
-  rivulet-collector replay -c collector.toml --sink changes --from 2026-11-21T10:00:00Z
-  rivulet-collector backup -c collector.toml --to /backup/journal-$(date +%F).db
-
-FILES
-  /etc/rivulet-collector/collector.toml   by convention; configs/collector.toml documents it
-  /var/lib/rivulet-collector              the default data_dir: journal.db
-  pki                                     where `pki` writes without --dir
-
-";
+const HELP: &str = include_str!("rivulet-collector/help.txt");
 
 fn main() -> ExitCode {
     let result = args::parse(std::env::args_os().skip(1)).map_err(Failure::from).and_then(run);
@@ -80,10 +44,12 @@ fn load(path: &Path) -> Result<Config, Failure> {
 }
 
 fn serve(path: &Path) -> Result<(), Failure> {
-    let config = load(path)?;
-    common::log_as(config.log)?;
-    let stop = signals::stop_requests().map_err(Failure::runtime)?;
-    serve::run(&config, &stop).map_err(Failure::runtime)
+    let parse = |text: &str| Config::parse(text, &env);
+    let (config, text) = common::read(path, parse)?;
+    logger::install(config.log).map_err(Failure::runtime)?;
+    let requests = signals::requests().map_err(Failure::runtime)?;
+    let reread = common::rereader(path, text, reload::LIVE, parse);
+    serve::run(&config, Operator { requests, reread }).map_err(Failure::runtime)
 }
 
 fn replay(path: &Path, sink: &str, from: &From, agent: Option<&str>) -> Result<(), Failure> {
@@ -141,4 +107,12 @@ fn check(path: &Path) -> Result<(), Failure> {
     }
     findings.finish()?;
     print(format_args!("{}: all is well\n", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_help_lists_every_option() {
+        super::common::check_help(super::HELP, include_str!("rivulet-collector/args.rs"));
+    }
 }

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rivulet::agent::{self, AgentError};
+use rivulet::agent::{self, AgentError, Operator};
 use rivulet::config::agent::{Address, Config, Source};
-use rivulet::telemetry::signals;
 use rivulet::telemetry::socket::{self, SocketError};
+use rivulet::telemetry::{logger, signals};
 
 #[path = "rivulet/args.rs"]
 mod args;
@@ -18,42 +18,13 @@ mod common;
 #[cfg(feature = "decode")]
 #[path = "rivulet/inspect.rs"]
 mod inspect;
+#[path = "rivulet/watch.rs"]
+mod watch;
 
-use args::{Command, Place};
+use args::{Command, Place, Show};
 use common::{EXIT_CODES, Failure, Findings, configuration, env, print};
 
-const HELP: &str = "\
-Carries every committed change of a MySQL or MariaDB server to a central collector.
-
-USAGE
-  rivulet agent --config FILE
-      Reads the server's binlog, keeps what the collector does not yet have, and sends it.
-      SIGTERM or SIGINT ends it in good order; it goes on where it stood.
-  rivulet decode [--format debezium|text] [--stats] [--on-statement stop|skip-and-report] FILE…
-      Prints the committed changes in binlog files, one line each. --stats prints one JSON object per
-      file instead: its events by kind (named as in the servers' sources: TABLE_MAP, WRITE_ROWS_V2,
-      MARIA_GTID, …), its transactions, and its row changes by table.
-      A change that was logged as a statement has no rows in the log: it ends its file, or is counted and left out.
-      XA transactions are printed where they commit; give the file in which they were prepared first.
-      Damage ends a file with exit code 3; everything before it is printed.
-  rivulet check --config FILE [--connect]
-      Tells all that is wrong with a configuration and with the files that it names.
-      --connect also tries to reach the server and to resolve the collector's name.
-  rivulet status [--config FILE | --state-dir DIR] [--json]
-      Asks the agent that runs on this machine. Exits with 1 if it does not run or is not healthy.
-  rivulet --help | --version
-
-EXAMPLES
-  rivulet check --config /etc/rivulet/agent.toml
-  rivulet agent --config /etc/rivulet/agent.toml
-  rivulet status --json
-  rivulet decode --format text /var/lib/mysql/binlog.000042
-
-FILES
-  /etc/rivulet/agent.toml    by convention; configs/agent.toml documents every setting
-  /var/lib/rivulet           the default state_dir: buffer.db, agent.sock
-
-";
+const HELP: &str = include_str!("rivulet/help.txt");
 
 fn main() -> ExitCode {
     let result = args::parse(std::env::args_os().skip(1)).map_err(Failure::from).and_then(run);
@@ -65,7 +36,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Help => print(format_args!("{HELP}{EXIT_CODES}")),
         Command::Version => print(format_args!("rivulet {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Check { config, connect } => check(&config, connect),
-        Command::Status { place, json } => status(place, json),
+        Command::Status { place, show } => status(place, show),
         Command::Agent { config } => serve(&config),
         #[cfg(feature = "decode")]
         Command::Decode(decode) => inspect::run(&decode),
@@ -75,10 +46,12 @@ fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn serve(path: &Path) -> Result<(), Failure> {
-    let config = load(path)?;
-    common::log_as(config.log)?;
-    let stop = signals::stop_requests().map_err(Failure::runtime)?;
-    agent::run(&config, stop).map_err(|error| match error {
+    let parse = |text: &str| Config::parse(text, &env);
+    let (config, text) = common::read(path, parse)?;
+    logger::install(config.log).map_err(Failure::runtime)?;
+    let requests = signals::requests().map_err(Failure::runtime)?;
+    let reread = common::rereader(path, text, agent::reload::LIVE, parse);
+    agent::run(&config, Operator { requests, reread }).map_err(|error| match error {
         AgentError::Unread(text) => Failure { code: 3, text },
         error => Failure::runtime(error),
     })
@@ -148,7 +121,7 @@ fn dial(host: &str, port: u16, wait: Duration) -> io::Result<()> {
     result
 }
 
-fn status(place: Place, json: bool) -> Result<(), Failure> {
+fn status(place: Place, show: Show) -> Result<(), Failure> {
     let (state_dir, buffer) = match place {
         Place::StateDir(path) => (path.clone(), path.join("buffer.db")),
         Place::Config(path) => {
@@ -156,18 +129,30 @@ fn status(place: Place, json: bool) -> Result<(), Failure> {
             (config.state_dir, config.buffer.path)
         }
     };
-    let status = match socket::query(&state_dir.join(socket::FILE_NAME)) {
+    let socket = state_dir.join(socket::FILE_NAME);
+    if let Show::Watch(every) = show {
+        return watch::run(&socket, every);
+    }
+    let status = match socket::query(&socket) {
         // Dead agents tell something too, if they have lived at all.
         Err(error @ SocketError::NotRunning(_)) => {
             agent::glance(&buffer).map_err(|_| Failure::runtime(error))?
         }
         status => status.map_err(Failure::runtime)?,
     };
-    if json {
+    if show == Show::Json {
         let json = serde_json::to_string_pretty(&status).map_err(Failure::runtime)?;
         print(format_args!("{json}\n"))?;
     } else {
         print(&status)?;
     }
     if status.healthy { Ok(()) } else { Err(Failure::runtime("the agent is not healthy")) }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_help_lists_every_option() {
+        super::common::check_help(super::HELP, include_str!("rivulet/args.rs"));
+    }
 }

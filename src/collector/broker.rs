@@ -23,6 +23,7 @@ use crate::transport::{
 };
 
 use super::elsewhere::Elsewhere;
+use super::figures::Pulse;
 use super::hall::{Answer, Hall};
 use super::intake::Inbound;
 use super::memory::Account;
@@ -33,6 +34,7 @@ pub(super) struct Broker<'a> {
     pub(super) config: &'a config::Broker,
     pub(super) hall: &'a Hall,
     pub(super) elsewhere: Elsewhere,
+    pub(super) pulse: &'a Pulse,
 }
 
 /// For as long as it is polled: is connected, or tries to be.
@@ -44,6 +46,7 @@ pub(super) async fn serve(broker: &Broker<'_>) {
             Ok((connection, login)) => converse(broker, connection, login).await,
             Err(why) => why,
         };
+        broker.pulse.fails(&why);
         wait = if began.elapsed() > STEADY { RETRY_MIN } else { (wait * 2).min(RETRY_MAX) };
         // Collectors that lost the same broker do not come back in step.
         let pause = wait.mul_f64(0.5 + fastrand::f64() / 2.0);
@@ -95,13 +98,14 @@ async fn converse(broker: &Broker<'_>, connection: Connection, login: Option<Log
     let (answers, inbox) = channel::unbounded();
     let (number, account) = (broker.hall.number(), Account::default());
     let mut subscriber = Subscriber::new(settings(broker, login));
-    let mut buffer = vec![0; READ_BYTES];
+    let (mut buffer, mut begun) = (vec![0; READ_BYTES], false);
     let mut turned = subscriber.handle(Input::Opened, Instant::now());
     loop {
         while let Some(news) = subscriber.news() {
             match news {
                 News::Online(_) => info!("broker: connected to {}", peer.address),
                 News::Begun { shared } => {
+                    begun = true;
                     info!("broker: subscribed{}", if shared { ", sharing the agents" } else { "" });
                     begin(broker, &mut subscriber, &mut turned);
                 }
@@ -141,6 +145,9 @@ async fn converse(broker: &Broker<'_>, connection: Connection, login: Option<Log
         }
         // What is not read stays in the broker; every batch that is logged gives room, and is answered.
         let reader = (account.bytes() < WAITING_BYTES_MAX).then_some(&mut reader);
+        if begun {
+            broker.pulse.beat(Instant::now());
+        }
         turned = match turn(&mut subscriber, reader, &inbox, &mut buffer).await {
             Ok(turned) => turned,
             Err(why) => {

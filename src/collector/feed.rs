@@ -17,6 +17,7 @@ use crate::envelope::debezium::{Debezium, Options};
 use crate::envelope::{Change, EnvelopeError};
 use crate::sink::{Sink, SinkError};
 
+use super::figures::Pulse;
 use super::log::{LogError, Logged, Reader};
 use super::stands::Stands;
 
@@ -68,6 +69,8 @@ pub struct Feed {
     pub cursor_in_log: bool,
     /// Where the sink stands, for the log's retention.
     pub passed: Arc<AtomicU64>,
+    /// Whether the sink gets on.
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// Why a sink cannot go on.
@@ -144,10 +147,12 @@ impl Feed {
             match self.follow(log, signals) {
                 Ok(()) => return,
                 Err(FeedError::Sink(SinkError::Closed)) => {
+                    self.pulse.fails("nobody reads it any more");
                     warn!("sink {}: nobody reads it any more; it has stopped", self.name);
                     return;
                 }
                 Err(error) => {
+                    self.pulse.fails(&error.to_string());
                     error!("sink {}: {error}; next try in {} s", self.name, retry.as_secs());
                 }
             }
@@ -202,6 +207,7 @@ impl Feed {
             } else if stopping {
                 return Ok(());
             } else {
+                self.pulse.beat(Instant::now());
                 heard = signals.bell.wait(heard);
             }
         }
@@ -218,6 +224,7 @@ impl Feed {
             reader.set_cursor(&self.name, cursor)?;
         }
         self.passed.store(cursor, Ordering::Relaxed);
+        self.pulse.beat(Instant::now());
         Ok(())
     }
 

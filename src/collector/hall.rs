@@ -7,7 +7,7 @@
 //!                 └───────────────────── Answer ◄───────────────────┘
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -22,10 +22,12 @@ use crate::telemetry::logger::tame;
 
 use super::arrivals::Arrivals;
 use super::denied::Denied;
+use super::figures::Figures;
 use super::gossip::Gossip;
 use super::intake::{Inbound, Taken};
 use super::line::Line;
 use super::memory::{Held, Memory};
+use super::state::AgentState;
 
 /// A batch on its way from a connection to the intake.
 pub(super) struct Job {
@@ -70,7 +72,7 @@ struct Board {
     /// Agents that come through a broker: its number, and the way to it.
     through: HashMap<String, (u64, Sender<Answer>)>,
     acks: HashMap<String, Ack>,
-    statuses: HashMap<String, (Bytes, State)>,
+    statuses: HashMap<String, (Bytes, State, Instant)>,
     denied: Denied,
     gossip: Gossip,
 }
@@ -116,6 +118,8 @@ pub(super) struct Hall {
     pub(super) arrivals: Arrivals,
     /// The batches that wait for the intake.
     pub(super) line: Arc<Line>,
+    /// What is counted.
+    pub(super) figures: Arc<Figures>,
     board: Arc<Mutex<Board>>,
     numbers: Arc<AtomicU64>,
 }
@@ -136,6 +140,7 @@ impl Hall {
             memory: Memory::new(limits.memory_bytes_max),
             arrivals: Arrivals::default(),
             line: Arc::default(),
+            figures: Arc::default(),
             board: Arc::new(Mutex::new(board)),
             numbers: Arc::default(),
         }
@@ -168,7 +173,7 @@ impl Hall {
 
     /// What an agent said of itself last.
     pub(super) fn status(&self, agent: &str) -> Option<Bytes> {
-        self.board().statuses.get(agent).map(|(bytes, _)| bytes.clone())
+        self.board().statuses.get(agent).map(|(bytes, ..)| bytes.clone())
     }
 
     /// Keeps what an agent says of itself, and says so in the log when it matters.
@@ -177,7 +182,7 @@ impl Hall {
         // It outlives the packet that it came in.
         let kept = Bytes::copy_from_slice(status);
         let mut board = self.board();
-        let before = board.statuses.get(agent).map(|(_, state)| state);
+        let before = board.statuses.get(agent).map(|(_, state, _)| state);
         if before != Some(&state) {
             let why = [&state.reasons[..], state.stopped.as_slice()].concat().join("; ");
             match (state.healthy, why.is_empty()) {
@@ -186,7 +191,7 @@ impl Hall {
                 (false, false) => warn!("agent {agent} says that it is not well: {}", tame(&why)),
             }
         }
-        board.statuses.insert(agent.to_owned(), (kept, state));
+        board.statuses.insert(agent.to_owned(), (kept, state, Instant::now()));
     }
 
     /// Whether there is no place for this agent. One that is connected already takes its own.
@@ -261,6 +266,32 @@ impl Hall {
     pub(super) fn agents(&self) -> usize {
         let board = self.board();
         board.agents.len() + board.through.len()
+    }
+
+    /// All of whom something is known, by name.
+    pub(super) fn known(&self, now: Instant) -> Vec<AgentState> {
+        let board = self.board();
+        let names: BTreeSet<&String> =
+            board.acks.keys().chain(board.agents.keys()).chain(board.through.keys()).collect();
+        let state = |name: &String| {
+            let ack = board.acks.get(name);
+            let said = board.statuses.get(name);
+            AgentState {
+                name: name.clone(),
+                connected: board.agents.contains_key(name),
+                through_broker: board.through.contains_key(name),
+                epoch: ack.map_or(0, |ack| ack.epoch),
+                sequence: ack.map_or(0, |ack| ack.sequence.0),
+                tally: self.figures.of(name),
+                status_age_ms: said.map(|(.., at)| {
+                    let age = now.saturating_duration_since(*at);
+                    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+                }),
+                // Who says something else of himself says nothing.
+                status: said.and_then(|(bytes, ..)| serde_json::from_slice(bytes).ok()),
+            }
+        };
+        names.into_iter().map(state).collect()
     }
 
     /// Tells everybody that the collector stops.

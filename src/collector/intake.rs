@@ -8,11 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::batch::{Ack, Batch, BatchError, Demand, Fragment, Identity, Limits, Message};
+use crate::batch::{
+    Ack, Batch, BatchError, Demand, Fragment, Identity, Limits, Message, Transaction,
+};
 use crate::mqtt::Bytes;
 use crate::position::{Position, Sequence};
 
-use super::assembly::{Assembly, Brought};
+use super::assembly::{self, Assembly};
 use super::elsewhere::Elsewhere;
 use super::ledger::{Ledger, Verdict};
 use super::log::{Entry, Log, LogError};
@@ -37,8 +39,30 @@ pub struct Taken {
     pub batches: u64,
     /// Row changes in them.
     pub rows: u64,
+    /// What each agent brought.
+    pub brought: HashMap<String, Brought>,
     /// What is missing now because an agent's operator lets it be missing, in words.
     pub gaps: Vec<String>,
+}
+
+/// What an agent brought.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Brought {
+    /// Batches that were logged.
+    pub batches: u64,
+    /// Their bytes, as they came.
+    pub bytes: u64,
+    /// Row changes in them.
+    pub rows: u64,
+    /// When each transaction that ends in them was committed, in microseconds since 1970; many logs tell
+    /// whole seconds.
+    pub committed_us: Vec<u64>,
+    /// Batches that were here already.
+    pub duplicates: u64,
+    /// Whether batches are asked for again, because one is missing.
+    pub gaps: u64,
+    /// What its operator lets be missing.
+    pub let_go: u64,
 }
 
 /// Why a message is not a batch of this agent.
@@ -120,6 +144,10 @@ struct Draft {
 }
 
 impl Draft {
+    fn brought(&mut self, agent: &str) -> &mut Brought {
+        self.taken.brought.entry(agent.to_owned()).or_default()
+    }
+
     fn want(&mut self, agent: &str, wanted: Wanted) {
         let before = self.demands.get(agent);
         if before.is_none_or(|before| wanted.outweighs(before)) {
@@ -192,9 +220,11 @@ impl Intake {
         let mut draft = Draft::default();
         for one in inbound {
             let refusal = match self.assembly.take(&one.agent, &one.message, now) {
-                Ok(Brought::Batch(message)) => self.judge(&one.agent, &message, &mut draft)?,
-                Ok(Brought::Partly) => None,
-                Ok(Brought::Again(why)) => {
+                Ok(assembly::Brought::Batch(message)) => {
+                    self.judge(&one.agent, &message, &mut draft)?
+                }
+                Ok(assembly::Brought::Partly) => None,
+                Ok(assembly::Brought::Again(why)) => {
                     self.again(one, why, &mut draft);
                     None
                 }
@@ -218,6 +248,9 @@ impl Intake {
                 ..ledger.ack(demand.map(|wanted| (wanted.demand, wanted.why)))
             };
             if demand.is_none() || self.is_new_demand(&agent, &ack, now) {
+                if demand.is_some_and(|wanted| wanted.demand == Demand::Rewind) {
+                    taken.brought.entry(agent.clone()).or_default().gaps += 1;
+                }
                 taken.acks.push((agent, ack));
             }
         }
@@ -238,7 +271,10 @@ impl Intake {
         let mut ledger = self.ledger(agent, draft);
         let (overlaps, abandons, gap) = match ledger.judge(&message.identity, &message.meta) {
             Verdict::Fresh { overlaps, abandons, gap } => (overlaps, abandons, gap),
-            Verdict::Duplicate => return Ok(None),
+            Verdict::Duplicate => {
+                draft.brought(agent).duplicates += 1;
+                return Ok(None);
+            }
             Verdict::Refused(demand, why) => {
                 draft.want(agent, Wanted { demand, epoch: message.identity.epoch, why });
                 return Ok(None);
@@ -256,6 +292,13 @@ impl Intake {
             return Ok(None);
         }
         let skip = if overlaps { ledger.skip(&message.meta, &transactions) } else { 0 };
+        let brought = draft.brought(agent);
+        brought.batches += 1;
+        brought.bytes += bytes.len() as u64;
+        brought.rows += u64::from(message.meta.rows);
+        brought.let_go += u64::from(gap);
+        let ended = transactions.iter().skip(skip as usize).filter(|one| one.last_offset > 0);
+        brought.committed_us.extend(ended.map(committed_us));
         if gap {
             draft.taken.gaps.push(gap_text(agent, &ledger, &message.identity));
         }
@@ -357,6 +400,10 @@ impl Intake {
         self.demanded.insert(agent.to_owned(), (ack.clone(), now));
         true
     }
+}
+
+fn committed_us(transaction: &Transaction) -> u64 {
+    transaction.committed_us.unwrap_or(u64::from(transaction.timestamp_s) * 1_000_000)
 }
 
 /// What an agent's operator lets be missing.

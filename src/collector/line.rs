@@ -59,6 +59,11 @@ impl Line {
         (!group.is_empty()).then_some(group)
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting().jobs.values().map(VecDeque::len).sum()
+    }
+
     /// Nothing more is taken in.
     pub(super) fn close(&self) {
         self.waiting().closed = true;

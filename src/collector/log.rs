@@ -266,6 +266,12 @@ impl Log {
         Ok(gone as u64)
     }
 
+    /// Bytes of its files.
+    pub fn bytes(&self) -> Result<u64, LogError> {
+        let (used, free, wal) = file::bytes(&self.db, &self.path)?;
+        Ok(used.saturating_add(free).saturating_add(wal))
+    }
+
     /// Closes the log; everything was durable before.
     pub fn close(self) -> Result<(), LogError> {
         Ok(self.db.close().map_err(|(_, error)| error)?)

@@ -116,6 +116,12 @@ impl Memory {
         self.pools().small.held >= self.0.pool_bytes_max
     }
 
+    /// Bytes that are held by anybody.
+    pub(super) fn held(&self) -> usize {
+        let pools = self.pools();
+        pools.small.held.saturating_add(pools.large.held)
+    }
+
     fn hold(&self, bytes: usize, account: &Account) -> Held {
         *account.lock() += bytes;
         Held { memory: self.clone(), account: account.clone(), bytes }

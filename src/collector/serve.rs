@@ -13,28 +13,34 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use smol::channel::Receiver;
 use smol::future;
 
 use crate::batch::Limits;
 use crate::config::collector as config;
+use crate::config::reload::Reread;
 use crate::envelope::debezium;
 use crate::mqtt::ServerSettings;
 use crate::sink::file::Files;
 use crate::sink::stdout::Stdout;
 use crate::sink::{Sink, SinkError, file};
+use crate::telemetry::http::{self, HttpError, Told, Wanted};
 use crate::telemetry::notify::{Notifier, Sign};
+use crate::telemetry::signals::Requests;
+use crate::telemetry::watch::Watch;
 use crate::transport::TransportError;
 
 use super::broker::{self, Broker};
 use super::doors::{self, Doors};
 use super::elsewhere::Elsewhere;
 use super::feed::{Feed, Signals};
+use super::figures::Pulse;
 use super::hall::{self, Hall};
 use super::log::{Log, LogError, Reader};
+use super::reload::{self, Retained};
+use super::state::{self, SinkState, State};
 use super::writer::{self, Keep};
 
 /// The collector cannot start, or cannot go on.
@@ -48,6 +54,8 @@ pub enum ServeError {
     Log(LogError),
     /// A sink that cannot even be opened.
     Sink(String, SinkError),
+    /// The pages for those who watch.
+    Http(HttpError),
 }
 
 impl fmt::Display for ServeError {
@@ -57,6 +65,7 @@ impl fmt::Display for ServeError {
             Self::Transport(error) => write!(f, "{error}"),
             Self::Log(error) => write!(f, "{error}"),
             Self::Sink(name, error) => write!(f, "sink {name}: {error}"),
+            Self::Http(error) => write!(f, "{error}"),
         }
     }
 }
@@ -78,11 +87,21 @@ impl From<LogError> for ServeError {
 /// QoS 1 messages that an agent may have under way.
 const RECEIVE_MAXIMUM: u16 = 64;
 
-/// Runs until `stop` yields.
+/// What an operator wants while it runs.
+pub struct Operator {
+    /// When.
+    pub requests: Requests,
+    /// Reads the configuration again; `None` if it cannot be used, which the log has been told.
+    pub reread: Box<dyn FnMut() -> Option<Reread<config::Config>>>,
+}
+
+/// Runs until it is asked to stop.
 ///
 /// # Errors
 /// Why it could not start. What happens later is logged and retried.
-pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(), ServeError> {
+pub fn run(config: &config::Config, operator: Operator) -> Result<(), ServeError> {
+    let Operator { requests, mut reread } = operator;
+    let started = Instant::now();
     prepare(&config.data_dir)?;
     let (listen, broker) = (config.listen.as_ref(), config.broker.as_ref());
     // Where agents come both ways, the larger limit holds.
@@ -96,6 +115,7 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
     let elsewhere = Elsewhere::default();
     let mut intake = writer::open(&config.journal.path, batch_limits, &elsewhere)?;
     let (signals, mut threads, mut passed) = (Signals::default(), Vec::new(), Vec::new());
+    let mut sinks = Vec::new();
     let feeds = config.sinks.iter().map(|sink| feed(sink, &config.journal.path));
     let feeds = feeds.collect::<Result<Vec<_>, _>>()?;
     for feed in &feeds {
@@ -103,6 +123,8 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
     }
     for feed in feeds {
         passed.push(Arc::clone(&feed.passed));
+        let (name, pulse) = (feed.name.clone(), Arc::clone(&feed.pulse));
+        sinks.push(Fed { name, passed: Arc::clone(&feed.passed), pulse });
         let (signals, path) = (signals.clone(), config.journal.path.clone());
         threads.push(spawn(&format!("sink-{}", feed.name), move || feed.run(&path, &signals)));
     }
@@ -126,24 +148,45 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
     if let Some(listen) = listen {
         hall.deny(doors::denied(listen)?);
     }
+    let retained = Arc::new(Retained::default());
+    retained.change(&config.journal);
+    let pulse = |what, patient| Arc::new(Pulse::new(what, patient, started));
+    let (taking, connected) = (pulse("journal", false), pulse("broker", true));
+    let look = Look {
+        started,
+        hall: hall.clone(),
+        sinks,
+        others: [Some(&taking), broker.map(|_| &connected)]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
+        retained: Arc::clone(&retained),
+    };
+    let watched = look.clone();
+    let watch = Watch::open(&config.telemetry, move |wanted| watched.tell(wanted));
+    let mut watch = watch.map_err(ServeError::Http)?;
     let keep = Keep {
         path: config.journal.path.clone(),
         batches: batch_limits,
         elsewhere: elsewhere.clone(),
         passed,
-        bytes_max: config.journal.bytes_max,
-        age_s_max: config.journal.age_max.as_secs(),
+        retained: Arc::clone(&retained),
+        pulse: taking,
     };
     let (shared, bell) = (hall.clone(), signals.clone());
     let writer = spawn("intake", move || writer::run(intake, &shared, &bell, &keep));
     let open = |listen| Doors::open(listen, &config.data_dir);
     let doors = listen.map(open).transpose()?;
-    let broker = broker.map(|config| Broker { config, hall: &hall, elsewhere });
+    let broker = broker.map(|config| Broker { config, hall: &hall, elsewhere, pulse: &connected });
     let systemd = Notifier::from_env();
-    let told = async { match systemd.attend(|| sign(&hall)).await {} };
+    let told = async { match systemd.attend(|| look.sign()).await {} };
+    let changed = async {
+        match reload::follow(&requests.reload, &mut *reread, &mut watch, &retained).await {}
+    };
     smol::block_on(future::or(
         async {
-            let signal = stop.recv().await.unwrap_or("the end of the input");
+            let signal = requests.stop.recv().await.unwrap_or("the end of the input");
             info!("stopping: {signal}");
         },
         async {
@@ -159,7 +202,7 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
                     None => std::future::pending().await,
                 }
             };
-            future::or(future::or(direct, through), told).await;
+            future::or(future::or(direct, through), future::or(told, changed)).await;
         },
     ));
     systemd.stopping();
@@ -180,9 +223,78 @@ pub fn run(config: &config::Config, stop: &Receiver<&'static str>) -> Result<(),
     Ok(())
 }
 
-/// The doors' thread turns, and the board is free.
-fn sign(hall: &Hall) -> Sign {
-    Sign { words: format!("agents that are in: {}", hall.agents()), alive: true }
+/// Looks at the collector.
+#[derive(Clone)]
+struct Look {
+    started: Instant,
+    hall: Hall,
+    sinks: Vec<Fed>,
+    others: Vec<Arc<Pulse>>,
+    retained: Arc<Retained>,
+}
+
+/// What is seen of a sink.
+#[derive(Clone)]
+struct Fed {
+    name: String,
+    passed: Arc<AtomicU64>,
+    pulse: Arc<Pulse>,
+}
+
+impl Look {
+    fn reasons(&self, now: Instant) -> Vec<String> {
+        let sinks = self.sinks.iter().map(|sink| &sink.pulse);
+        sinks.chain(&self.others).filter_map(|pulse| pulse.reason(now)).collect()
+    }
+
+    /// The doors' thread turns, and the board is free.
+    fn sign(&self) -> Sign {
+        let agents = format!("agents that are in: {}", self.hall.agents());
+        let reasons = self.reasons(Instant::now()).join("; ");
+        let words = match reasons.is_empty() {
+            true => agents,
+            false => format!("NOT HEALTHY: {reasons} ({agents})"),
+        };
+        Sign { words, alive: true }
+    }
+
+    /// A page for those who watch.
+    fn tell(&self, wanted: Wanted) -> Told {
+        let well = |text| Told { well: true, text };
+        match wanted {
+            Wanted::Health => http::health(&self.reasons(Instant::now())),
+            Wanted::Metrics => well(state::page(&self.state())),
+            Wanted::Status => {
+                let json = serde_json::to_string_pretty(&self.state());
+                well(json.expect("a state has nothing that JSON cannot hold") + "\n")
+            }
+        }
+    }
+
+    fn state(&self) -> State {
+        let now = Instant::now();
+        let (reasons, uptime) = (self.reasons(now), now.saturating_duration_since(self.started));
+        let sink = |sink: &Fed| SinkState {
+            name: sink.name.clone(),
+            entry: sink.passed.load(Ordering::Relaxed),
+            healthy: sink.pulse.reason(now).is_none(),
+        };
+        State {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            healthy: reasons.is_empty(),
+            reasons,
+            journal: self.hall.figures.journal(),
+            journal_bytes_max: self.retained.bytes_max.load(Ordering::Relaxed),
+            waiting_batches: self.hall.line.len() as u64,
+            memory_bytes: self.hall.memory.held() as u64,
+            memory_bytes_max: self.hall.limits.memory_bytes_max as u64,
+            refused: self.hall.figures.refused(),
+            sinks: self.sinks.iter().map(sink).collect(),
+            agents: self.hall.known(now),
+        }
+    }
 }
 
 /// A sink that has seen more than the log has: the log is an older copy. What was lost comes again under
@@ -249,6 +361,7 @@ fn feed(sink: &config::Sink, log: &Path) -> Result<Feed, ServeError> {
         limits: Limits::default(),
         cursor_in_log: matches!(sink.kind, config::SinkKind::Stdout),
         passed,
+        pulse: Arc::new(Pulse::new(&format!("sink {}", sink.name), false, Instant::now())),
     })
 }
 

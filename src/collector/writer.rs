@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 use log::{error, warn};
 
 use crate::batch::Limits;
+use crate::telemetry::logger::now_us;
 
 use super::elsewhere::Elsewhere;
 use super::feed::Signals;
+use super::figures::Pulse;
 use super::hall::Hall;
 use super::intake::{Inbound, Intake};
 use super::log::{Log, LogError, Retention, Settings};
+use super::reload::Retained;
 
 /// Opens the log at `path` for writing, as it stands.
 pub(super) fn open(path: &Path, limits: Limits, elsewhere: &Elsewhere) -> Result<Intake, LogError> {
@@ -27,8 +30,8 @@ pub(super) struct Keep {
     pub(super) batches: Limits,
     pub(super) elsewhere: Elsewhere,
     pub(super) passed: Vec<Arc<AtomicU64>>,
-    pub(super) bytes_max: u64,
-    pub(super) age_s_max: u64,
+    pub(super) retained: Arc<Retained>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl Keep {
@@ -36,8 +39,8 @@ impl Keep {
         let passed = self.passed.iter().map(|passed| passed.load(Ordering::Relaxed)).min();
         Retention {
             passed: passed.unwrap_or(0),
-            bytes_max: self.bytes_max,
-            age_s_max: self.age_s_max,
+            bytes_max: self.retained.bytes_max.load(Ordering::Relaxed),
+            age_s_max: self.retained.age_s_max.load(Ordering::Relaxed),
         }
     }
 }
@@ -45,9 +48,11 @@ impl Keep {
 /// Runs until the line is closed.
 pub(super) fn run(mut intake: Intake, hall: &Hall, signals: &Signals, keep: &Keep) {
     let mut pruned = Instant::now();
+    measure(&mut intake, hall);
     while let Some(jobs) = hall.line.group(PRUNE_EVERY) {
         if jobs.is_empty() {
-            prune(&mut intake, keep, &mut pruned);
+            keep.pulse.beat(Instant::now());
+            prune(&mut intake, hall, keep, &mut pruned);
             continue;
         }
         // A message is shared, not copied.
@@ -56,6 +61,7 @@ pub(super) fn run(mut intake: Intake, hall: &Hall, signals: &Signals, keep: &Kee
             match intake.take(&inbound, Instant::now()) {
                 Ok(taken) => break taken,
                 Err(error) => {
+                    keep.pulse.fails(&format!("nothing is taken in: {error}"));
                     error!("nothing is taken in now: {error}; next try in {} s", RETRY.as_secs());
                 }
             }
@@ -74,14 +80,17 @@ pub(super) fn run(mut intake: Intake, hall: &Hall, signals: &Signals, keep: &Kee
             intake = reopened.with_fragments(fragments);
         };
         signals.bell.ring();
+        keep.pulse.beat(Instant::now());
+        hall.figures.took(&taken, now_us());
+        hall.figures.journal_is(intake.log().last(), None);
         drop(inbound);
         hall.answer(jobs, taken);
-        prune(&mut intake, keep, &mut pruned);
+        prune(&mut intake, hall, keep, &mut pruned);
     }
 }
 
 /// Forgets what is old, now and then.
-fn prune(intake: &mut Intake, keep: &Keep, pruned: &mut Instant) {
+fn prune(intake: &mut Intake, hall: &Hall, keep: &Keep, pruned: &mut Instant) {
     if pruned.elapsed() < PRUNE_EVERY {
         return;
     }
@@ -89,6 +98,12 @@ fn prune(intake: &mut Intake, keep: &Keep, pruned: &mut Instant) {
     if let Err(error) = intake.log().prune(keep.retention()) {
         warn!("the log cannot be pruned: {error}");
     }
+    measure(intake, hall);
+}
+
+fn measure(intake: &mut Intake, hall: &Hall) {
+    let log = intake.log();
+    hall.figures.journal_is(log.last(), log.bytes().ok());
 }
 
 const RETRY: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ pub use super::value::Carrier;
 use super::value::{
     self, choice, duration, endpoints, flag, host, integer, name, path, plain, size,
 };
-use super::{Log, Problem};
+use super::{Log, Problem, Telemetry};
 
 /// All that the agent is told.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,6 +32,8 @@ pub struct Config {
     pub buffer: Buffer,
     /// The way to the collector.
     pub uplink: Uplink,
+    /// Who may watch.
+    pub telemetry: Telemetry,
     /// What is logged.
     pub log: Log,
 }
@@ -282,6 +284,7 @@ fn config(mut root: Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Config
         batch: batch(root.section("batch"), uplink.window_bytes),
         buffer: buffer(root.section("buffer"), state_dir.join("buffer.db")),
         uplink,
+        telemetry: Telemetry::read(root.section("telemetry")),
         log: Log::read(&mut log),
         agent,
         tenant,

@@ -11,7 +11,7 @@ use super::value::{
     self, choice, duration, file_stem, host, integer, listen, listen_or_off, name, path, plain,
     size,
 };
-use super::{Log, Problem};
+use super::{Log, Problem, Telemetry};
 
 /// All that the collector is told.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,6 +28,8 @@ pub struct Config {
     pub journal: Journal,
     /// Where changes go.
     pub sinks: Vec<Sink>,
+    /// Who may watch.
+    pub telemetry: Telemetry,
     /// What is logged.
     pub log: Log,
 }
@@ -207,6 +209,7 @@ fn config(mut root: Section<'_>, env: &dyn Fn(&str) -> Option<String>) -> Config
         broker: root.has("broker").then(|| broker(root.section("broker"), env)),
         journal: journal(root.section("journal"), data_dir.join("journal.db")),
         sinks: sinks(root.sections("sink")),
+        telemetry: Telemetry::read(root.section("telemetry")),
         log: Log::read(&mut log),
         data_dir,
     };

@@ -13,6 +13,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`agent`], [`collector`] | the settings of either end as plain data |
+//! | [`reload`] | what another text of the same file changes, and what of that counts at once |
 //! | [`secret`] | a password that never shows itself |
 //! | `reader` | a TOML document, taken apart key by key |
 //! | `value` | what one value must look like: durations, sizes, names, endpoints |
@@ -21,10 +22,13 @@
 //! absolute count from the directory in which the program was started.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 pub mod agent;
 pub mod collector;
 mod reader;
+pub mod reload;
 pub mod secret;
 mod value;
 
@@ -77,6 +81,51 @@ impl Log {
     }
 }
 
+/// The pages for those who watch: the section `[telemetry]` of both ends.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Telemetry {
+    /// Where they are served, if they are.
+    pub listen: Option<Place>,
+}
+
+/// Where something local is served.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// A TCP address; of this machine, unless it was asked for otherwise.
+    Tcp(SocketAddr),
+    /// The file of a local socket, for its owner and group: mode 0660.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Telemetry {
+    fn read(mut section: Section<'_>) -> Self {
+        let line = section.line_of("listen");
+        let listen = section.optional("listen", value::place_or_off, None);
+        let remote = section.optional("allow_remote", value::flag, false);
+        if let Some(Place::Tcp(address)) = &listen
+            && !address.ip().is_loopback()
+            && !remote
+        {
+            let text = format!(
+                "`telemetry.listen`: {address} can be read from outside of this machine by everybody; \
+                 use 127.0.0.1 or a socket, or say `allow_remote = true`"
+            );
+            section.complain(line, text);
+        }
+        section.finish();
+        Self { listen }
+    }
+}
+
 /// The property that tests and fuzzers share: any text is settings or problems, each problem with a line that
 /// there is (or the one behind the last).
 pub fn check_text(input: &[u8]) {
@@ -100,4 +149,35 @@ fn uncommented(sample: &str) -> String {
         _ => format!("{line}\n"),
     };
     sample.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn telemetry(text: &str) -> Result<Telemetry, Vec<Problem>> {
+        reader::read(text, |mut root| {
+            let telemetry = Telemetry::read(root.section("telemetry"));
+            root.finish();
+            telemetry
+        })
+    }
+
+    #[test]
+    fn what_can_be_watched_from_outside_was_asked_for() {
+        let at = |lines: &str| telemetry(&format!("[telemetry]\n{lines}\n"));
+        assert_eq!(telemetry("").unwrap(), Telemetry::default());
+        assert_eq!(at("listen = \"off\"").unwrap(), Telemetry::default());
+        let local = Some(Place::Tcp("127.0.0.1:9187".parse().unwrap()));
+        assert_eq!(at("listen = \"127.0.0.1:9187\"").unwrap().listen, local);
+        let socket = Some(Place::Unix("/run/rivulet/metrics.sock".into()));
+        assert_eq!(at("listen = \"unix:/run/rivulet/metrics.sock\"").unwrap().listen, socket);
+        let open = at("listen = \"0.0.0.0:9187\"\nallow_remote = true").unwrap().listen;
+        assert_eq!(open, Some(Place::Tcp("0.0.0.0:9187".parse().unwrap())));
+        let told = at("listen = \"[::]:9187\"").unwrap_err();
+        assert!(told[0].to_string().starts_with("line 2: `telemetry.listen`: [::]:9187 can be"));
+        for wrong in ["9187", "localhost:9187", "unix:", "unix:relative.sock", "http://[::1]:1"] {
+            assert!(at(&format!("listen = {wrong:?}")).is_err(), "{wrong}");
+        }
+    }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::Place;
+
 /// A number with a unit, such as `"20ms"`.
 pub(super) fn duration(
     range: RangeInclusive<Duration>,
@@ -224,6 +226,26 @@ pub(super) fn listen_or_off(value: &DeValue<'_>) -> Result<Option<SocketAddr>, S
             shown(value)
         )
     })
+}
+
+/// Where something local is served, or `"off"`.
+pub(super) fn place_or_off(value: &DeValue<'_>) -> Result<Option<Place>, String> {
+    let wrong = || {
+        format!(
+            r#"is {}, must be "off", an address such as "127.0.0.1:9187" or a socket such as "unix:/run/rivulet/metrics.sock""#,
+            shown(value)
+        )
+    };
+    let text = value.as_str().ok_or_else(wrong)?;
+    if text == "off" {
+        return Ok(None);
+    }
+    let place = match text.strip_prefix("unix:") {
+        Some(path) if path.starts_with('/') && !path.contains('\0') => Place::Unix(path.into()),
+        Some(_) => return Err(wrong()),
+        None => Place::Tcp(text.parse().map_err(|_| wrong())?),
+    };
+    Ok(Some(place))
 }
 
 /// The known key that `key` most likely was meant to be.

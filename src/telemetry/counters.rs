@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::health;
-use super::status::{Batches, Buffer, Disk, Link, Source, State, Status};
+use super::latency::Underway;
+use super::status::{Batches, Budget, Buffer, Disk, Link, Path, Source, State, Status};
 
 /// All figures of one agent.
 #[derive(Debug)]
 pub struct Counters {
     started: Instant,
+    /// The system's number for the process.
+    pub pid: Counter,
     /// Binlog events read.
     pub events: Counter,
     /// Transactions read to their commit.
@@ -48,6 +51,9 @@ pub struct Counters {
     link: Side,
     link_heard_ms: AtomicU64,
     link_endpoint: Mutex<String>,
+    roads: Mutex<Roads>,
+    budget: Mutex<Budget>,
+    underway: Mutex<Underway>,
     buffer: Mutex<Buffer>,
     last_commit_us: AtomicU64,
     lag_ms: AtomicU64,
@@ -84,11 +90,54 @@ struct Side {
     seen_ms: AtomicU64,
 }
 
+/// What one connection has sent, and how its way is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    /// With headers and repetitions.
+    pub wire_bytes: u64,
+    /// QUIC's packets.
+    pub packets_sent: u64,
+    /// Of these, how many were lost.
+    pub packets_lost: u64,
+    /// QUIC's measures.
+    pub path: Option<Path>,
+}
+
+/// Looks at a connection.
+type Probe = Box<dyn Fn() -> Sample + Send>;
+
+/// All connections so far.
+#[derive(Default)]
+struct Roads {
+    /// The sum of those that are over.
+    over: Sample,
+    now: Option<Probe>,
+}
+
+impl std::fmt::Debug for Roads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.look().fmt(f)
+    }
+}
+
+impl Roads {
+    fn look(&self) -> Sample {
+        let now = self.now.as_ref().map(|probe| probe()).unwrap_or_default();
+        Sample {
+            wire_bytes: self.over.wire_bytes.saturating_add(now.wire_bytes),
+            packets_sent: self.over.packets_sent.saturating_add(now.packets_sent),
+            packets_lost: self.over.packets_lost.saturating_add(now.packets_lost),
+            path: now.path,
+        }
+    }
+}
+
 impl Counters {
     /// All zero, beginning now.
     pub fn new(now: Instant) -> Self {
         Self {
             started: now,
+            pid: Counter::default(),
             events: Counter::default(),
             transactions: Counter::default(),
             rows: Counter::default(),
@@ -109,6 +158,9 @@ impl Counters {
             link: Side::default(),
             link_heard_ms: AtomicU64::new(0),
             link_endpoint: Mutex::default(),
+            roads: Mutex::default(),
+            budget: Mutex::default(),
+            underway: Mutex::default(),
             last_commit_us: AtomicU64::new(0),
             lag_ms: AtomicU64::new(0),
             position: Mutex::default(),
@@ -144,6 +196,42 @@ impl Counters {
     /// This endpoint is dialled now, or connected to.
     pub fn link_to(&self, endpoint: &str) {
         endpoint.clone_into(&mut self.link_endpoint.lock().expect(NO_PANIC));
+    }
+
+    /// A connection came about, and is looked at with `probe` until it [ends](Self::road_ends).
+    pub fn road_begins(&self, probe: impl Fn() -> Sample + Send + 'static) {
+        self.road_ends();
+        self.roads.lock().expect(NO_PANIC).now = Some(Box::new(probe));
+    }
+
+    /// The connection is over.
+    pub fn road_ends(&self) {
+        let mut roads = self.roads.lock().expect(NO_PANIC);
+        roads.over = roads.look();
+        roads.now = None;
+    }
+
+    /// What the budget has left.
+    pub fn budget_is(&self, budget: Budget) {
+        *self.budget.lock().expect(NO_PANIC) = budget;
+    }
+
+    /// Transactions were staged up to the batch of this number: see [`Underway::staged`].
+    pub fn staged(&self, upto: u64, transactions: u64, committed_us: u64, now_us: u64) {
+        let mut underway = self.underway.lock().expect(NO_PANIC);
+        underway.staged(upto, transactions, committed_us, now_us);
+    }
+
+    /// The collector has so many more batches, up to this number.
+    pub fn acknowledged(&self, upto: u64, batches: u64, now: Instant, now_us: u64) {
+        self.batches_acknowledged.add(batches);
+        self.link_seen(now);
+        self.underway.lock().expect(NO_PANIC).acknowledged(upto, now_us);
+    }
+
+    /// What is staged gets other numbers.
+    pub fn renumbered(&self) {
+        self.underway.lock().expect(NO_PANIC).renumbered();
     }
 
     /// The collector acknowledged something.
@@ -209,9 +297,11 @@ impl Counters {
     pub fn status(&self, agent: &str, now: Instant) -> Status {
         let now_ms = self.since_start_ms(now);
         let age_ms = |side: &Side| now_ms.saturating_sub(side.seen_ms.load(Relaxed));
+        let road = self.roads.lock().expect(NO_PANIC).look();
         let mut status = Status {
             agent: agent.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: u32::try_from(self.pid.value()).unwrap_or(0),
             uptime_ms: now_ms,
             healthy: false,
             reasons: Vec::new(),
@@ -247,7 +337,13 @@ impl Counters {
                 heard_ms: now_ms.saturating_sub(self.link_heard_ms.load(Relaxed)),
                 reconnects: self.reconnects.value(),
                 endpoint: self.link_endpoint.lock().expect(NO_PANIC).clone(),
+                wire_bytes: road.wire_bytes,
+                packets_sent: road.packets_sent,
+                packets_lost: road.packets_lost,
+                path: road.path,
             },
+            budget: *self.budget.lock().expect(NO_PANIC),
+            latency: self.underway.lock().expect(NO_PANIC).taken().clone(),
         };
         status.reasons = health::reasons(&status);
         status.healthy = status.reasons.is_empty();
@@ -344,6 +440,22 @@ mod tests {
         counters.source_seen(late);
         counters.buffer_is(holds(2), late);
         assert_eq!(counters.status("a", late).reasons.len(), 1);
+    }
+
+    #[test]
+    fn figures_of_connections_add_up_and_the_path_is_the_last_ones() {
+        let counters = Counters::new(Instant::now());
+        let link = || counters.status("a", Instant::now()).link;
+        let path = Some(Path { rtt_us: 9, window_bytes: 1, mtu_bytes: 1200 });
+        let sample = Sample { wire_bytes: 100, packets_sent: 10, packets_lost: 1, path };
+        counters.road_begins(move || sample);
+        assert_eq!((link().wire_bytes, link().packets_lost, link().path), (100, 1, path));
+        counters.road_ends();
+        counters.road_ends();
+        assert_eq!((link().wire_bytes, link().path), (100, None));
+        counters.road_begins(move || sample);
+        counters.road_begins(|| Sample { wire_bytes: 7, ..Sample::default() });
+        assert_eq!((link().wire_bytes, link().packets_sent, link().path), (207, 20, None));
     }
 
     #[test]

@@ -11,42 +11,54 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::{Level, LevelFilter, Log, Metadata, Record, SetLoggerError};
 
+use crate::config::{self, LogFormat};
+
 use super::utc;
 
-/// How a line looks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Form {
-    /// For people.
-    Text,
-    /// For machines: one JSON object per line.
-    Json,
-}
-
-/// Sends all that is logged, down to `level`, to standard error. Other crates speak only when they
-/// warn, unless `level` is `Trace`.
+/// Sends all that is logged, down to the level, to standard error. Other crates speak only when they
+/// warn, unless the level is `Trace`.
 ///
 /// # Errors
 /// There is a logger already.
-pub fn install(form: Form, level: LevelFilter) -> Result<(), SetLoggerError> {
-    log::set_boxed_logger(Box::new(Logger { form, level }))?;
-    log::set_max_level(level);
+pub fn install(settings: config::Log) -> Result<(), SetLoggerError> {
+    log::set_logger(&LOGGER)?;
+    change(settings);
     Ok(())
 }
 
+/// Logs in another way from now on.
+pub fn change(settings: config::Log) {
+    LOGGER.json.store(settings.format == LogFormat::Json, Relaxed);
+    LOGGER.level.store(settings.level as usize, Relaxed);
+    log::set_max_level(settings.level);
+}
+
+static LOGGER: Logger =
+    Logger { json: AtomicBool::new(false), level: AtomicUsize::new(LevelFilter::Info as usize) };
+
 struct Logger {
-    form: Form,
-    level: LevelFilter,
+    json: AtomicBool,
+    /// A [`LevelFilter`].
+    level: AtomicUsize,
+}
+
+impl Logger {
+    fn format(&self) -> LogFormat {
+        if self.json.load(Relaxed) { LogFormat::Json } else { LogFormat::Text }
+    }
 }
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let strange = !metadata.target().starts_with(OURS) && self.level < LevelFilter::Trace;
-        let level = if strange { self.level.min(LevelFilter::Warn) } else { self.level };
-        metadata.level() <= level
+        let level = self.level.load(Relaxed);
+        let strange = !metadata.target().starts_with(OURS) && level < LevelFilter::Trace as usize;
+        let level = if strange { level.min(LevelFilter::Warn as usize) } else { level };
+        metadata.level() as usize <= level
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -54,7 +66,7 @@ impl Log for Logger {
             let mut text = Bounded(String::new());
             // The only error is that the bound was reached, and then the text is cut.
             let _ = text.write_fmt(*record.args());
-            let line = line(self.form, now_us(), record.level(), record.target(), &text.0);
+            let line = line(self.format(), now_us(), record.level(), record.target(), &text.0);
             // A log that nobody reads any more is no reason to stop carrying data.
             let _ = std::io::stderr().lock().write_all(line.as_bytes());
         }
@@ -70,12 +82,12 @@ pub fn now_us() -> u64 {
 }
 
 /// One line with its end.
-fn line(form: Form, us: u64, level: Level, target: &str, text: &str) -> String {
+fn line(form: LogFormat, us: u64, level: Level, target: &str, text: &str) -> String {
     let time = utc::text(us);
     let room = room(target);
     match form {
-        Form::Text => format!("{time} {level:<5} {}: {}\n", tame(room), tame(text)),
-        Form::Json => {
+        LogFormat::Text => format!("{time} {level:<5} {}: {}\n", tame(room), tame(text)),
+        LogFormat::Json => {
             let (room, text) = (json(room), json(text));
             format!(r#"{{"time":"{time}","level":"{level}","room":{room},"text":{text}}}"#) + "\n"
         }
@@ -160,11 +172,11 @@ mod tests {
     #[test]
     fn a_line_is_time_level_room_and_text() {
         assert_eq!(
-            line(Form::Text, US, Level::Info, "rivulet::uplink::window", "connected"),
+            line(LogFormat::Text, US, Level::Info, "rivulet::uplink::window", "connected"),
             "2026-11-21T10:35:14.123Z INFO  uplink: connected\n"
         );
         assert_eq!(
-            line(Form::Json, US, Level::Error, "quinn_udp", "a \"b\""),
+            line(LogFormat::Json, US, Level::Error, "quinn_udp", "a \"b\""),
             "{\"time\":\"2026-11-21T10:35:14.123Z\",\"level\":\"ERROR\",\"room\":\"quinn_udp\",\"text\":\"a \\\"b\\\"\"}\n"
         );
     }
@@ -172,12 +184,12 @@ mod tests {
     #[test]
     fn no_text_can_forge_a_line_or_move_the_cursor() {
         let evil = "x\r\n2026 ERROR y\u{1b}[2J\u{9b}31m\u{2028}\u{202e}\u{7f}\0ä";
-        let text = line(Form::Text, US, Level::Warn, "rivulet::source", evil);
+        let text = line(LogFormat::Text, US, Level::Warn, "rivulet::source", evil);
         assert_eq!(
             text,
             "2026-11-21T10:35:14.123Z WARN  source: x\\r\\n2026 ERROR y\\u{1b}[2J\\u{9b}31m\\u{2028}\\u{202e}\\u{7f}\\u{0}ä\n"
         );
-        let json = line(Form::Json, US, Level::Warn, "rivulet::source", evil);
+        let json = line(LogFormat::Json, US, Level::Warn, "rivulet::source", evil);
         assert_eq!(json.matches(is_wild).collect::<Vec<_>>(), ["\n"]);
         let back: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(back["text"], evil);
@@ -193,7 +205,10 @@ mod tests {
 
     #[test]
     fn other_crates_speak_only_when_they_warn() {
-        let logger = |level| Logger { form: Form::Text, level };
+        let logger = |level: LevelFilter| Logger {
+            json: AtomicBool::new(false),
+            level: AtomicUsize::new(level as usize),
+        };
         let asks = |logger: Logger, target, level| {
             logger.enabled(&Metadata::builder().target(target).level(level).build())
         };

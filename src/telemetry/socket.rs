@@ -25,8 +25,8 @@ pub const FILE_NAME: &str = "agent.sock";
 pub enum SocketError {
     /// The path has more than [`PATH_BYTES_MAX`] bytes.
     PathTooLong(PathBuf),
-    /// Another agent answers there.
-    Taken(PathBuf),
+    /// Another process answers there: its number, if it told it.
+    Taken(PathBuf, Option<u32>),
     /// Something that is not a socket has the name.
     NotASocket(PathBuf),
     /// Nobody answers there.
@@ -42,11 +42,14 @@ impl fmt::Display for SocketError {
         match self {
             Self::PathTooLong(path) => write!(
                 f,
-                "{}: a socket's path may have at most {PATH_BYTES_MAX} bytes, this one has {}; choose a shorter state_dir",
+                "{}: a socket's path may have at most {PATH_BYTES_MAX} bytes, this one has {}; choose a shorter one",
                 path.display(),
                 path.as_os_str().len()
             ),
-            Self::Taken(path) => write!(f, "{}: another agent runs here", path.display()),
+            Self::Taken(path, None) => write!(f, "{}: is in use", path.display()),
+            Self::Taken(path, Some(pid)) => {
+                write!(f, "{}: another agent runs here, process {pid}", path.display())
+            }
             Self::NotASocket(path) => write!(f, "{}: is not a socket", path.display()),
             Self::NotRunning(path) => write!(f, "{}: no agent runs here", path.display()),
             Self::BadAnswer(why) => write!(f, "the answer is not a status: {why}"),
@@ -76,8 +79,13 @@ impl StatusSocket {
         status: impl Fn() -> Status + Send + 'static,
     ) -> Result<Self, SocketError> {
         let failed = |error| SocketError::Io(path.to_owned(), error);
-        make_room(path)?;
-        let listener = bind(path).map_err(failed)?;
+        let listener = listen(path, 0o600).map_err(|error| match error {
+            SocketError::Taken(path, _) => {
+                let pid = query(&path).ok().map(|status| status.pid).filter(|pid| *pid > 0);
+                SocketError::Taken(path, pid)
+            }
+            error => error,
+        })?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
@@ -140,6 +148,15 @@ fn tell(mut stream: UnixStream, status: &Status) {
     let _ = stream.write_all(&json);
 }
 
+/// Listens at `path` with this mode from the first moment. What a dead process left there is removed.
+///
+/// # Errors
+/// As [`StatusSocket::open`].
+pub(super) fn listen(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
+    make_room(path)?;
+    bind(path, mode).map_err(|error| SocketError::Io(path.to_owned(), error))
+}
+
 /// Sees to it that nothing is at `path`, but removes only a socket on which nobody answers.
 fn make_room(path: &Path) -> Result<(), SocketError> {
     check_length(path)?;
@@ -154,19 +171,19 @@ fn make_room(path: &Path) -> Result<(), SocketError> {
         Ok(_) => {}
     }
     match UnixStream::connect(path) {
-        Ok(_) => Err(SocketError::Taken(path.to_owned())),
+        Ok(_) => Err(SocketError::Taken(path.to_owned(), None)),
         Err(error) if is_absent(&error) => fs::remove_file(path).map_err(failed),
         Err(error) => Err(failed(error)),
     }
 }
 
-fn bind(path: &Path) -> io::Result<UnixListener> {
+fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let unready = beside(path);
     if fs::symlink_metadata(&unready).is_ok_and(|facts| facts.file_type().is_socket()) {
         fs::remove_file(&unready)?;
     }
     let listener = UnixListener::bind(&unready)?;
-    fs::set_permissions(&unready, fs::Permissions::from_mode(0o600))?;
+    fs::set_permissions(&unready, fs::Permissions::from_mode(mode))?;
     fs::rename(&unready, path)?;
     Ok(listener)
 }
@@ -203,7 +220,7 @@ mod tests {
     use super::*;
 
     fn status() -> Status {
-        Status { agent: "edge-17".to_owned(), uptime_ms: 5, ..Status::default() }
+        Status { agent: "edge-17".to_owned(), pid: 4711, uptime_ms: 5, ..Status::default() }
     }
 
     #[test]
@@ -227,7 +244,8 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         drop(UnixListener::bind(beside(&path)).unwrap());
         let _living = StatusSocket::open(&path, status).unwrap();
-        assert!(matches!(StatusSocket::open(&path, status), Err(SocketError::Taken(_))));
+        let second = StatusSocket::open(&path, status).unwrap_err().to_string();
+        assert!(second.ends_with("another agent runs here, process 4711"), "{second}");
         assert_eq!(query(&path).unwrap(), status());
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::latency::Distribution;
 use super::logger::tame;
 use super::utc;
 
@@ -14,6 +15,9 @@ pub struct Status {
     pub agent: String,
     /// The program's version.
     pub version: String,
+    /// The system's number for the process; 0 if none runs.
+    #[serde(default)]
+    pub pid: u32,
     /// Since the start.
     pub uptime_ms: u64,
     /// Whether there is progress.
@@ -30,6 +34,13 @@ pub struct Status {
     pub buffer: Buffer,
     /// How it leaves.
     pub link: Link,
+    /// What may leave.
+    #[serde(default)]
+    pub budget: Budget,
+    /// How long transactions took from their commit to the collector's acknowledgement: those that were read
+    /// since the start.
+    #[serde(default)]
+    pub latency: Distribution,
 }
 
 /// What was read.
@@ -167,6 +178,49 @@ pub struct Link {
     /// What is connected to, or tried.
     #[serde(default)]
     pub endpoint: String,
+    /// All that was sent over all connections since the start, with headers and repetitions.
+    #[serde(default)]
+    pub wire_bytes: u64,
+    /// QUIC's packets sent over all connections since the start; TCP does not tell.
+    #[serde(default)]
+    pub packets_sent: u64,
+    /// Of these, how many were lost.
+    #[serde(default)]
+    pub packets_lost: u64,
+    /// What QUIC measures; none over TCP or without a connection.
+    #[serde(default)]
+    pub path: Option<Path>,
+}
+
+/// What QUIC measures of the way to the other end.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Path {
+    /// The round-trip time.
+    pub rtt_us: u64,
+    /// Bytes that may be under way.
+    pub window_bytes: u64,
+    /// The largest datagram that passes.
+    pub mtu_bytes: u64,
+}
+
+/// What may leave. Absent is what is not limited.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Bytes in a second.
+    pub second_bytes_max: Option<u64>,
+    /// In this hour of UTC.
+    pub hour: Option<Share>,
+    /// In this day of UTC.
+    pub day: Option<Share>,
+}
+
+/// An hour's or a day's bytes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// Sent in it so far.
+    pub bytes: u64,
+    /// Its limit.
+    pub bytes_max: u64,
 }
 
 /// The state of a connection.
@@ -293,12 +347,31 @@ impl fmt::Display for Status {
         }
         let (heard, reconnects) = (Span(link.heard_ms), link.reconnects);
         let to = if link.endpoint.is_empty() { "" } else { &format!(", {}", tame(&link.endpoint)) };
-        writeln!(f, "link      {}{to}, heard {heard} ago, {reconnects} reconnects", link.state)
+        writeln!(f, "link      {}{to}, heard {heard} ago, {reconnects} reconnects", link.state)?;
+        if let Some(path) = link.path {
+            let (rtt, lost, sent) = (Us(path.rtt_us), link.packets_lost, link.packets_sent);
+            writeln!(f, "          round trip {rtt}, {lost} of {sent} packets lost")?;
+        }
+        for (share, period) in [(self.budget.hour, "hour"), (self.budget.day, "day")] {
+            if let Some(Share { bytes, bytes_max }) = share {
+                writeln!(f, "budget    {bytes} of {bytes_max} bytes of this {period}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Microseconds, shown as milliseconds with a digit behind them.
+pub struct Us(pub u64);
+
+impl fmt::Display for Us {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} ms", self.0 / 1000, self.0 / 100 % 10)
     }
 }
 
 /// Milliseconds, shown in the unit that suits them.
-struct Span(u64);
+pub struct Span(pub u64);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -321,6 +394,7 @@ mod tests {
         Status {
             agent: "edge-17".to_owned(),
             version: "0.1.0".to_owned(),
+            pid: 4711,
             uptime_ms: 7_200_000,
             healthy: false,
             reasons: vec!["link: down for 75 s".to_owned()],
@@ -362,8 +436,36 @@ mod tests {
                 heard_ms: 70_000,
                 reconnects: 4,
                 endpoint: "mqtts://centre:8883".to_owned(),
+                ..Link::default()
             },
+            budget: Budget::default(),
+            latency: Distribution::default(),
         }
+    }
+
+    #[test]
+    fn what_quic_and_a_budget_tell_is_told() {
+        let mut status = status();
+        status.link.path = Some(Path { rtt_us: 60_250, window_bytes: 14_520, mtu_bytes: 1452 });
+        (status.link.packets_sent, status.link.packets_lost) = (1000, 7);
+        status.budget.hour = Some(Share { bytes: 5, bytes_max: 9 });
+        let text = status.to_string();
+        assert!(text.ends_with(
+            "          round trip 60.2 ms, 7 of 1000 packets lost\nbudget    5 of 9 bytes of this hour\n"
+        ), "{text}");
+    }
+
+    #[test]
+    fn the_status_of_an_older_agent_is_understood() {
+        let mut json = serde_json::to_value(status()).unwrap();
+        for new in ["pid", "budget", "latency"] {
+            assert!(json.as_object_mut().unwrap().remove(new).is_some());
+        }
+        for new in ["wire_bytes", "packets_sent", "packets_lost", "path"] {
+            assert!(json["link"].as_object_mut().unwrap().remove(new).is_some());
+        }
+        let read: Status = serde_json::from_value(json).unwrap();
+        assert_eq!(read, Status { pid: 0, ..status() });
     }
 
     #[test]

@@ -83,6 +83,21 @@ impl Budget {
         Self { limits, tokens: 0.0, filled_at: now, used: kept, kept }
     }
 
+    /// Keeps to other limits from now on; what was used stays used.
+    pub fn change(&mut self, limits: BudgetLimits) {
+        self.limits = limits;
+    }
+
+    /// What it keeps to.
+    pub fn limits(&self) -> BudgetLimits {
+        self.limits
+    }
+
+    /// Bytes that this hour and this day have used.
+    pub fn used(&self) -> (u64, u64) {
+        (self.used.hour.used, self.used.day.used)
+    }
+
     /// Whether there is any limit.
     pub fn is_limited(&self) -> bool {
         self.limits != BudgetLimits::default()
@@ -361,6 +376,21 @@ mod tests {
         assert!(sent + more <= 1_500_000 && sent + more > 1_480_000, "{more}");
         assert_eq!(until_s, midnight + DAY_S);
         assert!(send(midnight + DAY_S).0 > 980_000);
+    }
+
+    #[test]
+    fn another_limit_counts_at_once_and_what_was_used_stays_used() {
+        let now = Instant::now();
+        let mut budget = Budget::new(limits(0, 1_000_000, 0), None, now);
+        budget.spend(300_000, now, HOUR);
+        budget.change(limits(0, 200_000, 0));
+        assert!(matches!(budget.allowance(now, HOUR), Allowance::Spent { .. }));
+        assert_eq!(budget.used(), (300_000, 300_000));
+        budget.change(limits(0, 0, 1_000_000));
+        let Allowance::Bytes(most) = budget.allowance(now, HOUR) else { panic!("a day's share") };
+        assert!((600_000..700_000).contains(&most), "{most}");
+        budget.change(BudgetLimits::default());
+        assert_eq!(budget.allowance(now, HOUR), Allowance::Bytes(usize::MAX));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use rivulet::{batch, binlog, buffer, collector, config, decode, mqtt, mysql, position, source};
+use rivulet::{
+    batch, binlog, buffer, collector, config, decode, mqtt, mysql, position, source, telemetry,
+};
 
 /// An entry point.
 pub struct Entry {
@@ -55,6 +57,7 @@ pub const ENTRIES: &[Entry] = &[
     entry("message", batch::check::check_message, 16, 4 * KIB),
     entry("packets", mysql::check::check_packets, 64, 512 * KIB),
     entry("payload", binlog::payload::check_payload, 64, 24 * MIB),
+    entry("request", telemetry::http::check_request, 8, 4 * KIB),
     entry("round", batch::check::check_round, 2048, 256 * KIB),
     entry("rows", binlog::check::check_rows, 8192, 64 * KIB),
     entry("schema", batch::check::check_schema, 512, 4 * KIB),

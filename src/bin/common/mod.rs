@@ -7,7 +7,9 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 
-use rivulet::config::{Log, LogFormat, Problem};
+use log::error;
+use rivulet::config::Problem;
+use rivulet::config::reload::{Reread, Texts};
 use rivulet::telemetry::logger;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -15,14 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
 /// The part of `--help` on exit codes.
-pub(crate) const EXIT_CODES: &str = "\
-EXIT CODES
-  0  done, or stopped by SIGTERM or SIGINT in good order
-  1  it failed while it ran: a server, the network, the disk
-  2  the command line or the configuration is wrong
-  3  the input is damaged or cannot be read
-  4  it stopped because going on would have lost or falsified data
-";
+pub(crate) const EXIT_CODES: &str = include_str!("exit-codes.txt");
 
 /// Why the program ends, and with which code.
 #[derive(Debug, Eq, PartialEq)]
@@ -84,6 +79,35 @@ pub(crate) fn configuration<C>(
     path: &Path,
     parse: impl FnOnce(&str) -> Result<C, Vec<Problem>>,
 ) -> Result<C, Failure> {
+    read(path, parse).map(|(config, _)| config)
+}
+
+/// Reads the file again each time that it is called. One that cannot be used changes nothing: what is wrong
+/// with it is logged.
+pub(crate) fn rereader<C>(
+    path: &Path,
+    text: String,
+    live: &'static [&'static str],
+    parse: impl Fn(&str) -> Result<C, Vec<Problem>> + 'static,
+) -> Box<dyn FnMut() -> Option<Reread<C>>> {
+    let (path, mut texts) = (path.to_owned(), Texts::new(text, live));
+    Box::new(move || match read(&path, &parse) {
+        Ok((config, text)) => Some(texts.follow(text, config)),
+        Err(Failure { text, .. }) => {
+            for line in text.lines() {
+                error!(target: "rivulet::config", "{line}");
+            }
+            error!(target: "rivulet::config", "reload: all stays as it was");
+            None
+        }
+    })
+}
+
+/// As [`configuration`], with the file's text.
+pub(crate) fn read<C>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<C, Vec<Problem>>,
+) -> Result<(C, String), Failure> {
     let refuse = |why: &dyn fmt::Display| Failure::usage(format!("{}: {why}", path.display()));
     let mut text = String::new();
     // Not by the file's length, which a device or a pipe does not have.
@@ -93,20 +117,14 @@ pub(crate) fn configuration<C>(
     if text.len() as u64 > CONFIG_BYTES_MAX {
         return Err(refuse(&"is too large for a configuration"));
     }
-    parse(&text).map_err(|problems| {
-        let lines: Vec<String> =
-            problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
-        Failure::usage(lines.join("\n"))
-    })
-}
-
-/// Begins to log as the configuration says.
-pub(crate) fn log_as(log: Log) -> Result<(), Failure> {
-    let form = match log.format {
-        LogFormat::Text => logger::Form::Text,
-        LogFormat::Json => logger::Form::Json,
-    };
-    logger::install(form, log.level).map_err(Failure::runtime)
+    match parse(&text) {
+        Ok(config) => Ok((config, text)),
+        Err(problems) => {
+            let lines: Vec<String> =
+                problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
+            Err(Failure::usage(lines.join("\n")))
+        }
+    }
 }
 
 /// What a check found wrong, collected so that all of it can be told at once.
@@ -213,6 +231,33 @@ fn private_directory(what: &str, path: &Path) -> Result<(), String> {
 
 /// Far more than every setting with its documentation.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// Every option that a parser's source knows is in the help, in its list of options and nowhere else first.
+#[cfg(test)]
+pub(crate) fn check_help(help: &str, parser: &str) {
+    let (product, _) = parser.split_once("#[cfg(test)]").expect("tests below");
+    let (_, options) = help.split_once("\nOPTIONS\n").expect("a list of options");
+    let (options, _) = options.split_once("\n\n").expect("something behind it");
+    let mut known: Vec<String> = Vec::new();
+    for (mark, before, after) in [("Long(\"", "--", "\")"), ("Short('", "-", "')")] {
+        for rest in product.split(mark).skip(1) {
+            let name = rest.split(after).next().expect("split yields something");
+            known.push(format!("{before}{name}"));
+        }
+    }
+    assert!(known.len() > 5, "{known:?}");
+    let listed: Vec<&str> = options
+        .split_whitespace()
+        .map(|word| word.trim_end_matches(','))
+        .filter(|word| word.starts_with('-'))
+        .collect();
+    for option in &known {
+        assert!(listed.contains(&option.as_str()), "{option} is not in the help");
+    }
+    for option in listed {
+        assert!(known.iter().any(|known| known == option), "{option} is not an option");
+    }
+}
 
 #[cfg(test)]
 mod tests {

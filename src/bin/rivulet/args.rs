@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::prelude::*;
 
@@ -13,7 +14,7 @@ pub(crate) enum Command {
     Agent { config: PathBuf },
     Decode(Decode),
     Check { config: PathBuf, connect: bool },
-    Status { place: Place, json: bool },
+    Status { place: Place, show: Show },
 }
 
 /// `rivulet decode`.
@@ -39,6 +40,15 @@ pub(crate) enum Format {
 pub(crate) enum Place {
     Config(PathBuf),
     StateDir(PathBuf),
+}
+
+/// How to show it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Show {
+    Text,
+    Json,
+    /// Again and again, as often as this.
+    Watch(Duration),
 }
 
 /// Reads the arguments after the program's name.
@@ -119,13 +129,21 @@ fn check(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
 }
 
 fn status(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let (mut place, mut json) = (None, false);
+    let (mut place, mut json, mut watch, mut every) = (None, false, false, None);
     while let Some(arg) = parser.next()? {
         let new = match arg {
             Short('c') | Long("config") => Place::Config(parser.value()?.into()),
             Long("state-dir") => Place::StateDir(parser.value()?.into()),
             Long("json") => {
                 json = true;
+                continue;
+            }
+            Short('w') | Long("watch") => {
+                watch = true;
+                continue;
+            }
+            Long("every") => {
+                every = Some(parser.value()?.parse_with(seconds)?);
                 continue;
             }
             Short('h') | Long("help") => return Ok(Command::Help),
@@ -136,7 +154,19 @@ fn status(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
         }
     }
     let place = place.unwrap_or_else(|| Place::StateDir("/var/lib/rivulet".into()));
-    Ok(Command::Status { place, json })
+    let show = match (json, watch, every) {
+        (true, true, _) => return Err("--json and --watch exclude each other".into()),
+        (_, false, Some(_)) => return Err("--every belongs to --watch".into()),
+        (true, false, None) => Show::Json,
+        (false, false, None) => Show::Text,
+        (false, true, every) => Show::Watch(every.unwrap_or(Duration::from_secs(1))),
+    };
+    Ok(Command::Status { place, show })
+}
+
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or("must be 1 to 86400 seconds")
 }
 
 #[cfg(test)]
@@ -170,12 +200,21 @@ mod tests {
         );
         assert_eq!(
             line("status --json"),
-            Ok(Command::Status { place: Place::StateDir("/var/lib/rivulet".into()), json: true })
+            Ok(Command::Status {
+                place: Place::StateDir("/var/lib/rivulet".into()),
+                show: Show::Json
+            })
         );
         assert_eq!(
             line("status --config a.toml"),
-            Ok(Command::Status { place: Place::Config("a.toml".into()), json: false })
+            Ok(Command::Status { place: Place::Config("a.toml".into()), show: Show::Text })
         );
+        let watch = |seconds| Command::Status {
+            place: Place::Config("a".into()),
+            show: Show::Watch(Duration::from_secs(seconds)),
+        };
+        assert_eq!(line("status -c a --watch"), Ok(watch(1)));
+        assert_eq!(line("status -w --every 10 -c a"), Ok(watch(10)));
     }
 
     #[test]
@@ -188,6 +227,8 @@ mod tests {
             ("agent --config a b", "unexpected argument \"b\""),
             ("decode", "decode: FILE is missing"),
             ("status --config a --state-dir b", "--config and --state-dir: one of them, once"),
+            ("status --json --watch", "--json and --watch exclude each other"),
+            ("status --every 5", "--every belongs to --watch"),
             ("check --colour", "invalid option '--colour'"),
         ];
         for (wrong, why) in mistakes {
