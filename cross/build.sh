@@ -40,9 +40,8 @@ for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
   flags+=" --remap-path-prefix=$folder=" cflags+=" -ffile-prefix-map=$folder="
 done
 # A panic ends the program, so nothing ever unwinds, neither Rust nor C: the tables for it would be a tenth of the file.
-# Of zstd, not the strategies of the levels above 12 (for small batches above 10, where the strongest that is left is taken):
-# no edge has the time for them, and they are 60 kB.
-for strategy in BTLAZY2 BTOPT BTULTRA; do cflags+=" -DZSTD_EXCLUDE_${strategy}_BLOCK_COMPRESSOR"; done
+# Of zstd, not the strategies that levels above 4 have and a batch is never compressed with (`zstd_level`).
+for strategy in GREEDY LAZY LAZY2 BTLAZY2 BTOPT BTULTRA; do cflags+=" -DZSTD_EXCLUDE_${strategy}_BLOCK_COMPRESSOR"; done
 export "CFLAGS_$under=-fno-asynchronous-unwind-tables -fno-unwind-tables $cflags"
 flags+=" -C force-unwind-tables=no"
 # Of what is compiled for speed, most is not on a row's way: to inline less costs a row little, and spares 130 kB.

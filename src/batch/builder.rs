@@ -26,7 +26,7 @@ use super::{BatchError, Meta, encode_schema, fingerprint, ints};
 /// How batches are made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Settings {
-    /// zstd's level, 1 to 12; 0 for no compression.
+    /// zstd's level, 1 and up; 0 for no compression.
     pub level: i32,
 }
 
