@@ -224,6 +224,21 @@ pub(crate) fn checkpoint(db: &Connection, truncate: bool) -> Result<bool, Fault>
     Ok(whole)
 }
 
+/// Moves all of the WAL into the database file, and makes it last that the WAL is empty.
+///
+/// What a failed sync left unwritten looks stored until the power is cut, and a sync that follows does not store it.
+/// Written once more, into the database file, it is. But the old WAL, put over a database that has gone on without
+/// it, would mix two times: so a commit that changes nothing follows, whose sync is of a new one.
+pub(crate) fn settle(db: &Connection, kind: &Kind) -> Result<(), Fault> {
+    let settled = checkpoint(db, true)
+        .and_then(|_| Ok(db.pragma_update(None, "user_version", kind.version)?));
+    match settled {
+        // Whoever reads does not need it, and whoever writes waits for space.
+        Err(Fault::Disk { cause: DiskCause::Full, .. }) => Ok(()),
+        other => other,
+    }
+}
+
 /// Gives free pages at the end back to the file system, at most `pages` of them.
 pub(crate) fn shrink(db: &Connection, pages: u32) -> Result<(), Fault> {
     Ok(db.pragma(None, "incremental_vacuum", pages, |_| Ok(()))?)

@@ -246,6 +246,9 @@ fn look(path: &Path, settings: &Settings) -> Result<(Connection, Option<State>),
     if state.as_ref().is_some_and(|state| !state.clean) {
         file::check(&db)?;
     }
+    if state.is_some() {
+        file::settle(&db, &rows::KIND)?;
+    }
     Ok((db, state))
 }
 

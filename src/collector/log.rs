@@ -114,10 +114,7 @@ impl Log {
             bytes_max: settings.bytes_max,
         };
         let db = file::open(path, &KIND, &tuning)?;
-        // What a failed sync left unwritten looks stored until the power is cut, and a sync that follows
-        // does not store it. Written once more into the database file, it is.
-        file::checkpoint(&db, true)?;
-        settle(&db)?;
+        file::settle(&db, &KIND)?;
         let last = last(&db)?;
         Ok(Self { db, path: path.to_owned(), last, suspect: false, _lock: lock })
     }
@@ -389,16 +386,6 @@ fn put(db: &Connection, entry: &Entry<'_>, last: u64, logged_s: u64) -> Result<u
     last += 1;
     insert.execute(params![last, id, true])?;
     Ok(last.cast_unsigned())
-}
-
-/// Makes it last that the WAL is empty, by the sync of a commit that changes nothing: the old one, put over a
-/// database that has gone on without it, would mix two times.
-fn settle(db: &Connection) -> Result<(), LogError> {
-    match db.pragma_update(None, "user_version", KIND.version).map_err(LogError::from) {
-        // Whoever reads does not need it, and whoever writes waits for space.
-        Err(LogError::Disk { cause: DiskCause::Full, .. }) => Ok(()),
-        other => other.map(drop),
-    }
 }
 
 /// The number given last.
