@@ -16,7 +16,7 @@
 //! out.
 
 use super::json::{push, push_json_string, push_unsigned};
-use super::{Change, EnvelopeError, apply_json, image, is_changed};
+use super::{Change, EnvelopeError, apply_json, is_changed, object};
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::{Column, Kind, Table};
 use crate::binlog::value::{self, Charset, Value, ValueError, push_members, render_text};
@@ -164,34 +164,22 @@ impl Canal {
             out.extend_from_slice(b"{}");
             return Ok(());
         };
-        out.push(b'{');
-        let mut first = true;
-        for (index, column, cell) in image(table, cells)? {
-            if cell == Cell::Absent || !wanted(index, cell) {
-                continue;
-            }
-            if !std::mem::take(&mut first) {
-                out.push(b',');
-            }
-            push_json_string(column.name.as_bytes(), out);
-            out.push(b':');
+        object(table, cells, wanted, out, |index, column, cell, out| {
             self.scratch.clear();
-            let rendered = match cell {
-                Cell::Value(bytes) => text(column, bytes, &mut self.scratch),
+            match cell {
+                Cell::Value(bytes) => text(column, bytes, &mut self.scratch)?,
                 Cell::JsonDiff(diffs) => {
                     let before = before.and_then(|cells| cells.get(index)).copied();
-                    apply_json(before, diffs, &mut self.scratch).map(drop)
+                    apply_json(before, diffs, &mut self.scratch).map(drop)?;
                 }
                 Cell::Null | Cell::Absent => {
                     out.extend_from_slice(b"null");
-                    continue;
+                    return Ok(());
                 }
-            };
-            rendered.map_err(|error| EnvelopeError { column: column.name.clone(), error })?;
+            }
             push_json_string(&self.scratch, out);
-        }
-        out.push(b'}');
-        Ok(())
+            Ok(())
+        })
     }
 }
 
@@ -202,18 +190,16 @@ fn members(
     out: &mut Vec<u8>,
     each: impl Fn(&Column, &mut Vec<u8>),
 ) -> Result<(), EnvelopeError> {
-    out.push(b'{');
-    let present = image(table, cells)?.filter(|(.., cell)| *cell != Cell::Absent);
-    for (nth, (_, column, _)) in present.enumerate() {
-        if nth > 0 {
-            out.push(b',');
-        }
-        push_json_string(column.name.as_bytes(), out);
-        out.push(b':');
-        each(column, out);
-    }
-    out.push(b'}');
-    Ok(())
+    object(
+        table,
+        cells,
+        |_, _| true,
+        out,
+        |_, column, _, out| {
+            each(column, out);
+            Ok(())
+        },
+    )
 }
 
 fn text(column: &Column, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {

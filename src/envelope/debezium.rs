@@ -32,13 +32,13 @@
 //! {"json_diff": [{"op": "replace", "path": "$.a[0]", "value": 1}, {"op": "remove", "path": "$.b"}]}
 //! ```
 
-use super::json::{push, push_json_string, push_signed, push_unsigned};
-use super::{Change, Diffed, EnvelopeError, apply_json, image};
+use super::json::{base64, push, push_json_string, push_signed, push_unsigned, quoted};
+use super::{Change, Diffed, EnvelopeError, apply_json, object};
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::{Column, Kind, Table};
 use crate::binlog::value::{
-    self, Date, DateTime, Decimal, Json, Time, Value, ValueError, Why, push_base64, push_double,
-    push_float, push_members, push_moment, render_text, vector_floats,
+    self, Date, DateTime, Decimal, Json, Time, Value, ValueError, Why, push_double, push_float,
+    push_members, push_moment, render_text, vector_floats,
 };
 
 /// What may be chosen.
@@ -206,18 +206,12 @@ impl Debezium {
             out.extend_from_slice(b"null");
             return Ok(());
         };
-        out.push(b'{');
-        let mut first = true;
-        for (index, column, cell) in image(table, cells)? {
-            if cell == Cell::Absent {
-                continue;
-            }
-            if !std::mem::take(&mut first) {
-                out.push(b',');
-            }
-            push_json_string(column.name.as_bytes(), out);
-            out.push(b':');
-            let written = match cell {
+        object(
+            table,
+            cells,
+            |_, _| true,
+            out,
+            |index, column, cell, out| match cell {
                 Cell::Value(bytes) => self.value(column, bytes, out),
                 Cell::JsonDiff(diffs) => {
                     let before = before.and_then(|cells| cells.get(index));
@@ -227,11 +221,8 @@ impl Debezium {
                     out.extend_from_slice(b"null");
                     Ok(())
                 }
-            };
-            written.map_err(|error| EnvelopeError { column: column.name.clone(), error })?;
-        }
-        out.push(b'}');
-        Ok(())
+            },
+        )
     }
 
     fn value(
@@ -404,17 +395,6 @@ impl Debezium {
         out.push(b']');
         Ok(())
     }
-}
-
-/// A text that needs no escapes, in quotes.
-fn quoted(out: &mut Vec<u8>, make: impl FnOnce(&mut Vec<u8>)) {
-    out.push(b'"');
-    make(out);
-    out.push(b'"');
-}
-
-fn base64(bytes: &[u8], out: &mut Vec<u8>) {
-    quoted(out, |out| push_base64(bytes, out));
 }
 
 /// Microseconds, and the same in nanoseconds: behind each other, as both blocks have them.

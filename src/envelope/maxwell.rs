@@ -21,12 +21,12 @@
 //! bytes, and so is a geometry that is none. What is not in the row image is left out. Differences of JSON whose
 //! document is not in the log are `{"json_diff": […]}`, as in [`super::debezium`].
 
-use super::json::{push_json_string, push_signed, push_unsigned};
-use super::{Change, Diffed, EnvelopeError, apply_json, image, is_changed, wkt};
+use super::json::{base64, push_json_string, push_signed, push_unsigned};
+use super::{Change, Diffed, EnvelopeError, apply_json, is_changed, object, wkt};
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::Column;
 use crate::binlog::value::{
-    self, Json, Value, ValueError, push_base64, push_double, push_float, push_members, render_text,
+    self, Json, Value, ValueError, push_double, push_float, push_members, render_text,
     vector_floats,
 };
 
@@ -125,32 +125,17 @@ impl Maxwell {
             out.extend_from_slice(b"{}");
             return Ok(());
         };
-        out.push(b'{');
-        let mut first = true;
-        for (index, column, cell) in image(change.table, cells)? {
-            if cell == Cell::Absent || !wanted(index, cell) {
-                continue;
+        object(change.table, cells, wanted, out, |index, column, cell, out| match cell {
+            Cell::Value(bytes) => self.value(column, bytes, out),
+            Cell::JsonDiff(diffs) => {
+                let before = before.and_then(|cells| cells.get(index)).copied();
+                self.json_diff(before, diffs, out)
             }
-            if !std::mem::take(&mut first) {
-                out.push(b',');
+            Cell::Null | Cell::Absent => {
+                out.extend_from_slice(b"null");
+                Ok(())
             }
-            push_json_string(column.name.as_bytes(), out);
-            out.push(b':');
-            let written = match cell {
-                Cell::Value(bytes) => self.value(column, bytes, out),
-                Cell::JsonDiff(diffs) => {
-                    let before = before.and_then(|cells| cells.get(index)).copied();
-                    self.json_diff(before, diffs, out)
-                }
-                Cell::Null | Cell::Absent => {
-                    out.extend_from_slice(b"null");
-                    Ok(())
-                }
-            };
-            written.map_err(|error| EnvelopeError { column: column.name.clone(), error })?;
-        }
-        out.push(b'}');
-        Ok(())
+        })
     }
 
     fn json_diff(
@@ -241,12 +226,6 @@ impl Maxwell {
         }
         Ok(())
     }
-}
-
-fn base64(bytes: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    push_base64(bytes, out);
-    out.push(b'"');
 }
 
 /// The members of a SET, which cannot hold a comma.

@@ -123,6 +123,32 @@ fn image<'t, 'c>(
     Ok(pairs.map(|(index, (column, cell))| (index, column, *cell)))
 }
 
+/// Appends a JSON object with a member for each wanted column that is in the image; `each` appends its value.
+fn object(
+    table: &Table,
+    cells: &[Cell<'_>],
+    wanted: impl Fn(usize, Cell<'_>) -> bool,
+    out: &mut Vec<u8>,
+    mut each: impl FnMut(usize, &Column, Cell<'_>, &mut Vec<u8>) -> Result<(), ValueError>,
+) -> Result<(), EnvelopeError> {
+    out.push(b'{');
+    let mut first = true;
+    for (index, column, cell) in image(table, cells)? {
+        if cell == Cell::Absent || !wanted(index, cell) {
+            continue;
+        }
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        json::push_json_string(column.name.as_bytes(), out);
+        out.push(b':');
+        each(index, column, cell, out)
+            .map_err(|error| EnvelopeError { column: column.name.clone(), error })?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
