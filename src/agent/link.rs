@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
+use smol::Executor;
 use smol::channel::Receiver;
 use smol::future;
 
@@ -12,7 +13,7 @@ use crate::mqtt::{Bytes, Input, Reason};
 use crate::telemetry::counters::{Counters, Sample};
 use crate::telemetry::logger::now_us;
 use crate::telemetry::status::{Path, State};
-use crate::transport::{Connection, Monitor};
+use crate::transport::{Connection, Dialer, Monitor};
 use crate::uplink::{Allowance, Backoff, BudgetLimits};
 
 use super::line::{Line, Over};
@@ -64,17 +65,19 @@ const BACKOFF_RIVAL: Duration = Duration::from_secs(10);
 /// way, and a batch.
 const EARLY_BYTES: usize = 16 * 1024;
 
-/// Runs until told to stop, or until everything is delivered.
+/// Runs until told to stop, or until everything is delivered. QUIC's tasks run within it: all that waits
+/// for the network does so on one thread.
 pub(super) async fn run(pump: &mut Pump, dial: Dial, shared: Shared, ties: &Ties) -> End {
+    let tasks = Arc::new(Executor::new());
     let mut trip = Trip {
         purse: Purse::open(dial.budget, shared.clone(), Arc::clone(&ties.counters)),
-        road: Road::open(dial, shared.clone()),
+        road: Road::open(dial, Dialer::on(Arc::clone(&tasks)), shared.clone()),
         shared,
         backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX, fastrand::u64(..)),
         first: true,
         ties,
     };
-    let Err(end) = trip.run(pump).await;
+    let Err(end) = tasks.run(trip.run(pump)).await;
     trip.purse.close();
     end
 }

@@ -136,7 +136,9 @@ pub fn run(config: &Config, operator: Operator) -> Result<(), AgentError> {
     let ties = link::Ties { counters, agent, staged, idle, behind, stop, budget, finished };
     let mut pump = Pump::new(settings::pump(config), shared.clone());
     let systemd = Notifier::from_env();
-    let end = smol::block_on(future::or(
+    // Not smol's `block_on`: beside one, async-io's thread wakes ten times after whatever happened, to see
+    // whether it is needed.
+    let end = future::block_on(future::or(
         link::run(&mut pump, dial, shared.clone(), &ties),
         // On the link's thread and behind the buffer's lock: a sign that both are free.
         future::or(async { match systemd.attend(|| sign(&look.now())).await {} }, async {

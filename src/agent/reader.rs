@@ -170,8 +170,9 @@ const BEHIND_FACTOR: u32 = 10;
 const SLOW: Duration = Duration::from_millis(250);
 /// Within a transaction the clock is looked at for each of so many events.
 const CLOCK_EVERY: u32 = 16;
-/// The longest wait for the source.
+/// The longest wait for the source; and when the last one was in vain, and nothing is amiss.
 const WAIT_MAX: Duration = Duration::from_secs(1);
+const WAIT_AT_REST_MAX: Duration = Duration::from_secs(5);
 
 /// Runs until told to stop, or until files that are not followed are at their end. `Err` is the
 /// reason why such files could not be read on.
@@ -263,6 +264,8 @@ struct Reader<'a> {
     /// When the clock was looked at last.
     now: Instant,
     turns: u32,
+    /// The last wait was in vain, and there is nothing to come back for soon.
+    at_rest: bool,
     /// Whether the figures say that the source is well.
     well: bool,
 }
@@ -429,6 +432,7 @@ impl<'a> Reader<'a> {
             since: None,
             now: Instant::now(),
             turns: 0,
+            at_rest: false,
             well: false,
         })
     }
@@ -457,7 +461,8 @@ impl<'a> Reader<'a> {
         if self.stager.is_growing() && self.stager.transactions() > 0 {
             self.flush()?;
         }
-        let deadline = self.since.map_or(self.now + WAIT_MAX, |since| since + self.age_max());
+        let wait_max = if self.at_rest { WAIT_AT_REST_MAX } else { WAIT_MAX };
+        let deadline = self.since.map_or(self.now + wait_max, |since| since + self.age_max());
         let after = match self.source.next(deadline)? {
             None => After::Nothing,
             Some(Step::Begin(begin)) => After::Begin(begin),
@@ -530,6 +535,7 @@ impl<'a> Reader<'a> {
             }
             self.well = true;
         }
+        self.at_rest = false;
         match after {
             After::Nothing => {
                 let (rereads, trouble) = {
@@ -544,6 +550,7 @@ impl<'a> Reader<'a> {
                 }
                 self.flush()?;
                 self.stager.rest();
+                self.at_rest = trouble.is_none();
             }
             After::Event => {}
             After::Begin(begin) => {

@@ -82,7 +82,7 @@ impl Beside {
 
 impl Road {
     /// A road that begins with what worked before the restart.
-    pub(super) fn open(dial: Dial, shared: Shared) -> Self {
+    pub(super) fn open(dial: Dial, dialer: Dialer, shared: Shared) -> Self {
         let note = |name| shared.lock().buffer.note(name).ok().flatten();
         let worked = note(NOTE).and_then(|note| String::from_utf8(note).ok());
         let names = dial.endpoints.iter().map(ToString::to_string);
@@ -94,7 +94,7 @@ impl Road {
         let (send_window, budget) = (dial.quic.send_window, dial.budget);
         let mut road = Self {
             dial,
-            dialer: Dialer::default(),
+            dialer,
             route,
             shared,
             ticket: None,

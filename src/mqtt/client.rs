@@ -564,13 +564,13 @@ impl Limits {
 }
 
 impl Online {
-    /// Three quarters of the keep-alive after our last packet, so that the ping arrives within it.
+    /// Nine tenths of the keep-alive after our last packet, so that the ping arrives within it.
     fn ping_due(&self) -> Option<Instant> {
         if self.limits.keep_alive_s == 0 || self.pinged.is_some() {
             return None;
         }
         let keep_alive = Duration::from_secs(self.limits.keep_alive_s.into());
-        Some(self.spoke + keep_alive * 3 / 4)
+        Some(self.spoke + keep_alive * 9 / 10)
     }
 
     /// An answer to the ping, or to anything before it in the stream, restarts the patience.

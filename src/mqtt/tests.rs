@@ -463,7 +463,7 @@ fn real_packets() -> Vec<Bytes> {
     world.server.reject(tokens[1], Reason::QUOTA);
     world.server.publish("t/a/ack", "{}", true, QoS::AtLeastOnce, now).unwrap();
     world.carry();
-    world.client.handle(Input::Tick, now + Duration::from_secs(25)).unwrap();
+    world.client.handle(Input::Tick, now + Duration::from_secs(28)).unwrap();
     world.carry();
     world.client.disconnect(Reason::WITH_WILL);
     world.carry();

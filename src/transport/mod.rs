@@ -10,7 +10,8 @@
 //! handshake has a deadline and runs wherever its caller awaits it, never in the accept loop.
 //! Dropping a [`Writer`] ends its connection at once; [`Writer::finish`] ends it when all has arrived.
 //!
-//! QUIC's own tasks run on smol's global executor; everything here may be awaited on any thread.
+//! QUIC's own tasks run on smol's global executor, or on the one that a [`Dialer`] was given; everything here
+//! may be awaited on any thread.
 
 mod certificates;
 mod connection;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use smol::Executor;
 
 #[cfg(feature = "collector")]
 pub use certificates::ServerTls;
@@ -123,6 +125,11 @@ pub struct Dialer {
 }
 
 impl Dialer {
+    /// QUIC's tasks are run by whoever runs `executor`, and by nobody else.
+    pub fn on(executor: Arc<Executor<'static>>) -> Self {
+        Self { sockets: Arc::new(quic::Sockets::on(Arc::new(quic::On(executor)))) }
+    }
+
     /// Dials the peer: resolves its name afresh, tries every address, verifies its certificate and opens
     /// the one stream; all that within `deadline`.
     ///

@@ -1,12 +1,15 @@
 //! SHELL: dialling with QUIC, and the limits that both ends share.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{AsyncTimer, AsyncUdpSocket, EndpointConfig, Runtime, SmolRuntime};
 use quinn::{TransportConfig, VarInt};
+use smol::Executor;
 
 use super::connection::of_write;
 use super::{ClientTls, Connection, TransportError};
@@ -89,8 +92,17 @@ impl QuicSettings {
 /// The sockets from which we dial, one per family, made when first needed and kept: a connection
 /// that is lost and made again needs no new memory. They are bound to no particular address of ours,
 /// so that a connection survives when that changes.
-#[derive(Debug, Default)]
-pub(super) struct Sockets(Mutex<Kept>);
+#[derive(Debug)]
+pub(super) struct Sockets {
+    runtime: Arc<dyn Runtime>,
+    kept: Mutex<Kept>,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self::on(Arc::new(SmolRuntime))
+    }
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -99,25 +111,52 @@ struct Kept {
 }
 
 impl Sockets {
+    pub(super) fn on(runtime: Arc<dyn Runtime>) -> Self {
+        Self { runtime, kept: Mutex::default() }
+    }
+
     fn towards(&self, address: SocketAddr) -> std::io::Result<quinn::Endpoint> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (kept, any) = match address {
             SocketAddr::V4(_) => (&mut kept.v4, IpAddr::from(Ipv4Addr::UNSPECIFIED)),
             SocketAddr::V6(_) => (&mut kept.v6, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
         };
         match kept {
             Some(endpoint) => Ok(endpoint.clone()),
-            None => Ok(kept.insert(quinn::Endpoint::client(SocketAddr::new(any, 0))?).clone()),
+            None => {
+                let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+                let (config, runtime) = (EndpointConfig::default(), Arc::clone(&self.runtime));
+                let endpoint = quinn::Endpoint::new(config, None, socket, runtime)?;
+                Ok(kept.insert(endpoint).clone())
+            }
         }
     }
 
     /// A socket that cannot even send is not tried again.
     fn forget(&self, address: SocketAddr) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         match address {
             SocketAddr::V4(_) => kept.v4 = None,
             SocketAddr::V6(_) => kept.v6 = None,
         }
+    }
+}
+
+/// smol's sockets and clock; the tasks are an executor's.
+#[derive(Debug)]
+pub(super) struct On(pub(super) Arc<Executor<'static>>);
+
+impl Runtime for On {
+    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
+        SmolRuntime.new_timer(at)
+    }
+
+    fn spawn(&self, task: smol::future::Boxed<()>) {
+        self.0.spawn(task).detach();
+    }
+
+    fn wrap_udp_socket(&self, socket: UdpSocket) -> std::io::Result<Arc<dyn AsyncUdpSocket>> {
+        SmolRuntime.wrap_udp_socket(socket)
     }
 }
 
