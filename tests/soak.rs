@@ -31,6 +31,8 @@ const RATE: u64 = 2000;
 const WARM_UP: Duration = Duration::from_secs(18);
 /// Between two looks at everything.
 const LOOK: Duration = Duration::from_millis(200);
+/// Between two lines of progress.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// How much the agent's memory may differ between the first sixth of the time and the last, in KiB, and the
 /// collector's, whose allocator keeps more.
 const KIB_MAX: [u64; 2] = [512, 4096];
@@ -66,11 +68,16 @@ fn nothing_grows_and_nothing_is_lost_under_a_steady_load() {
     let mut watch = Watch::new(&pipeline);
     let mut sky = Sky::new(link, seed);
     let start = Instant::now();
+    let mut told = start;
     while start.elapsed() < WARM_UP + time {
         sky.turn(start.elapsed());
         watch.look(&mut pipeline);
         if let Some(at) = start.elapsed().checked_sub(WARM_UP) {
             watch.sample(&mut pipeline, at);
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                println!("{} min: {}", at.as_secs() / 60, watch.told());
+            }
         }
         sleep(LOOK);
     }
@@ -202,6 +209,16 @@ impl Watch {
         let both = agent.zip(Sample::of(pipeline.collector()));
         let (agent, collector) = both.expect("both run");
         self.samples.push((at, [agent, collector]));
+    }
+
+    /// How it stands.
+    fn told(&self) -> String {
+        let [agent, collector] = self.samples.last().expect("there is one").1;
+        let lines = self.ledger.lines;
+        format!(
+            "{lines} lines; agent {} KiB (highest {}), collector {} KiB (highest {})",
+            agent.rss_kib, agent.highest_kib, collector.rss_kib, collector.highest_kib
+        )
     }
 
     /// What an end had in each sixth of the time.

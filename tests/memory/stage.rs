@@ -12,7 +12,7 @@ use crate::harness::process::{RIVULET, run};
 use crate::harness::server::Server;
 
 /// What the agent's threads are called. The first is that of `main`.
-pub const THREADS: [&str; 6] = ["rivulet", "signals", "status", "reader", "smol-1", "async-io"];
+pub const THREADS: [&str; 5] = ["rivulet", "signals", "status", "reader", "async-io"];
 
 pub struct Stage<'a> {
     pub server: &'a Server,
