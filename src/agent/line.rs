@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use smol::future;
 
 use crate::mqtt::{Bytes, Input};
-use crate::transport::{Connection, Monitor, Peer, Reader, TransportError, Writer};
+use crate::transport::{Alarm, Connection, Monitor, Peer, Reader, TransportError, Writer};
 use crate::uplink::{Allowance, BudgetLimits, Silence};
 
 use super::link::{End, Lost, Trip, allowed, stopped};
@@ -43,6 +43,7 @@ pub(super) struct Line {
     torn: bool,
     /// All that left is in the system's hands.
     flushed: bool,
+    alarm: Alarm,
     beside: Option<Beside>,
     silence: Silence,
     listen_at: Instant,
@@ -88,6 +89,7 @@ impl Line {
             out: out.into(),
             torn: false,
             flushed: true,
+            alarm: Alarm::at(Instant::now()),
             beside: None,
             silence: Silence::default(),
             listen_at: Instant::now(),
@@ -194,7 +196,7 @@ impl Line {
         let wake_at = due.into_iter().flatten().min();
         let portion = self.out.front().map(|first| first.slice(..first.len().min(most)));
         let portion = portion.filter(|portion| !portion.is_empty());
-        let (writer, flushed) = (&mut self.writer, self.flushed);
+        let (writer, flushed, alarm) = (&mut self.writer, self.flushed, &mut self.alarm);
         let read = async { Event::Read(self.reader.read(&mut self.buffer).await) };
         let write = async {
             match portion {
@@ -211,9 +213,9 @@ impl Line {
         };
         let tick = async {
             match wake_at {
-                Some(at) => smol::Timer::at(at).await,
+                Some(at) => alarm.until(at).await,
                 None => std::future::pending().await,
-            };
+            }
             Event::Tick
         };
         let beside = async {

@@ -23,6 +23,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::certificates::certified_name;
 use super::connection::Certified;
+use super::runtime::Runtime;
 use super::{Connection, QuicSettings, ServerTls, TransportError, within};
 
 /// A bound QUIC endpoint that lets agents in.
@@ -79,7 +80,7 @@ impl Listener {
             Box::new(HashedConnectionIdGenerator::from_key(u64::from_le_bytes(ids)))
         });
         let server = Some(server_config(tls, &settings));
-        let runtime = Arc::new(quinn::SmolRuntime);
+        let runtime = Arc::new(Runtime::default());
         let endpoint = quinn::Endpoint::new(config, server, socket.into(), runtime)
             .map_err(|error| TransportError::Bind { address, what: error.to_string() })?;
         let knocking = Arc::default();

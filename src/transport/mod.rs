@@ -19,6 +19,7 @@ mod error;
 #[cfg(feature = "collector")]
 mod listener;
 mod quic;
+mod runtime;
 mod stamps;
 mod tcp;
 mod tls;
@@ -43,6 +44,7 @@ pub use error::{Fault, TransportError};
 #[cfg(feature = "collector")]
 pub use listener::{Incoming, Listener, RECEIVE_BUFFER_BYTES};
 pub use quic::{Congestion, QuicSettings};
+pub use runtime::Alarm;
 pub use stamps::Stamps;
 #[cfg(feature = "collector")]
 pub use tls_listener::{TlsIncoming, TlsListener};
@@ -127,7 +129,7 @@ pub struct Dialer {
 impl Dialer {
     /// QUIC's tasks are run by whoever runs `executor`, and by nobody else.
     pub fn on(executor: Arc<Executor<'static>>) -> Self {
-        Self { sockets: Arc::new(quic::Sockets::on(Arc::new(quic::On(executor)))) }
+        Self { sockets: Arc::new(quic::Sockets::on(runtime::Runtime::on(executor))) }
     }
 
     /// Dials the peer: resolves its name afresh, tries every address, verifies its certificate and opens

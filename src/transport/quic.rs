@@ -1,17 +1,15 @@
 //! SHELL: dialling with QUIC, and the limits that both ends share.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{AsyncTimer, AsyncUdpSocket, EndpointConfig, Runtime, SmolRuntime};
-use quinn::{TransportConfig, VarInt};
-use smol::Executor;
+use quinn::{EndpointConfig, TransportConfig, VarInt};
 
 use super::connection::of_write;
+use super::runtime::Runtime;
 use super::{ClientTls, Connection, TransportError};
 
 /// How a QUIC connection behaves.
@@ -92,16 +90,10 @@ impl QuicSettings {
 /// The sockets from which we dial, one per family, made when first needed and kept: a connection
 /// that is lost and made again needs no new memory. They are bound to no particular address of ours,
 /// so that a connection survives when that changes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Sockets {
-    runtime: Arc<dyn Runtime>,
+    runtime: Arc<Runtime>,
     kept: Mutex<Kept>,
-}
-
-impl Default for Sockets {
-    fn default() -> Self {
-        Self::on(Arc::new(SmolRuntime))
-    }
 }
 
 #[derive(Debug, Default)]
@@ -111,8 +103,8 @@ struct Kept {
 }
 
 impl Sockets {
-    pub(super) fn on(runtime: Arc<dyn Runtime>) -> Self {
-        Self { runtime, kept: Mutex::default() }
+    pub(super) fn on(runtime: Runtime) -> Self {
+        Self { runtime: Arc::new(runtime), kept: Mutex::default() }
     }
 
     fn towards(&self, address: SocketAddr) -> std::io::Result<quinn::Endpoint> {
@@ -125,8 +117,8 @@ impl Sockets {
             Some(endpoint) => Ok(endpoint.clone()),
             None => {
                 let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
-                let (config, runtime) = (EndpointConfig::default(), Arc::clone(&self.runtime));
-                let endpoint = quinn::Endpoint::new(config, None, socket, runtime)?;
+                let config = EndpointConfig::default();
+                let endpoint = quinn::Endpoint::new(config, None, socket, self.runtime.clone())?;
                 Ok(kept.insert(endpoint).clone())
             }
         }
@@ -139,24 +131,6 @@ impl Sockets {
             SocketAddr::V4(_) => kept.v4 = None,
             SocketAddr::V6(_) => kept.v6 = None,
         }
-    }
-}
-
-/// smol's sockets and clock; the tasks are an executor's.
-#[derive(Debug)]
-pub(super) struct On(pub(super) Arc<Executor<'static>>);
-
-impl Runtime for On {
-    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
-        SmolRuntime.new_timer(at)
-    }
-
-    fn spawn(&self, task: smol::future::Boxed<()>) {
-        self.0.spawn(task).detach();
-    }
-
-    fn wrap_udp_socket(&self, socket: UdpSocket) -> std::io::Result<Arc<dyn AsyncUdpSocket>> {
-        SmolRuntime.wrap_udp_socket(socket)
     }
 }
 
