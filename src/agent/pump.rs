@@ -373,6 +373,8 @@ impl Pump {
                 follows,
             };
             let message = frame(&identity, &staged.meta, &staged.body);
+            // Not in memory beside its packet.
+            drop(staged.body);
             let (bytes, topic, token) =
                 (message.len(), self.topic(Channel::Data), staged.sequence.0);
             let payload_bytes_max = self.payload_bytes_max(&topic);

@@ -548,9 +548,13 @@ impl<'a> Reader<'a> {
                 if trouble.is_some() {
                     persist(self.staging.ties, rereads, |inner| inner.buffer.settle())?;
                 }
+                let waited = self.since.is_none();
                 self.flush()?;
                 self.stager.rest();
-                self.at_rest = trouble.is_none();
+                if waited {
+                    self.stager.sleep();
+                    self.at_rest = trouble.is_none();
+                }
             }
             After::Event => {}
             After::Begin(begin) => {

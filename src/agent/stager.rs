@@ -304,6 +304,11 @@ impl Stager {
         self.bytes_full = first_bytes(self.full);
     }
 
+    /// Nothing has come for a while: the memory of what came is given back.
+    pub fn sleep(&mut self) {
+        self.builder.rest();
+    }
+
     /// Whether a transaction is open.
     pub fn is_open(&self) -> bool {
         self.builder.is_open()

@@ -506,6 +506,20 @@ impl Builder {
     }
 
     /// Drops what was sealed; the open transaction moves to the front.
+    /// Gives back the memory that is kept for the next batch, if there is nothing in it.
+    pub fn rest(&mut self) {
+        if self.open.is_some() || self.rows > 0 || !self.transactions.is_empty() {
+            return;
+        }
+        self.groups = Vec::new();
+        self.events = Vec::new();
+        self.transactions = Vec::new();
+        self.scratch = Vec::new();
+        self.spare = Vec::new();
+        self.ended = Open::default();
+        PRESS.with_borrow_mut(|press| (press.plain, press.packed) = Default::default());
+    }
+
     fn forget(&mut self, mark: &Mark) {
         self.transactions.clear();
         self.events.drain(..mark.events);

@@ -1,10 +1,15 @@
 //! SHELL: what QUIC's tasks run on: smol's sockets and clock, asked as rarely as can be.
 //!
-//! Whatever waits for a socket or a clock wakes async-io's thread, and that thread wakes us. So a datagram is
-//! handed to the kernel without asking first whether there is room, as there nearly always is; and an
-//! alarm that is put off rings at its old time, finds that it is too early, and is set anew: most are put off
+//! Whatever waits for a socket or a clock wakes async-io's thread, and that thread wakes us. So the kernel is
+//! asked itself, by a datagram that is sent or fetched, and async-io only where that could not be; and an alarm
+//! that is put off rings at its old time, finds that it is too early, and is set anew: most are put off
 //! many times before that.
+//!
+//! To ask the kernel first has a second reason: async-io takes no event for one that was registered while
+//! its thread already waited. Who believes it alone may be woken thousands of times until it says
+//! `ready`.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSliceMut, Result};
 use std::net::{SocketAddr, UdpSocket};
@@ -14,9 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncTimer, AsyncUdpSocket, SmolRuntime, UdpPoller};
-use smol::{Executor, Timer};
+use async_io::{Async, Timer};
+use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
+use quinn::{AsyncTimer, AsyncUdpSocket, UdpPoller};
+use smol::Executor;
 
 /// Runs QUIC's tasks on an executor, or on smol's own threads.
 #[derive(Debug, Default)]
@@ -43,8 +49,7 @@ impl quinn::Runtime for Runtime {
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> Result<Arc<dyn AsyncUdpSocket>> {
-        let socket = SmolRuntime.wrap_udp_socket(socket)?;
-        Ok(Arc::new(Socket { socket, full: AtomicBool::new(false) }))
+        Ok(Arc::new(Socket::new(socket)?))
     }
 }
 
@@ -105,22 +110,29 @@ impl AsyncTimer for Alarm {
 
 #[derive(Debug)]
 struct Socket {
-    socket: Arc<dyn AsyncUdpSocket>,
-    /// The kernel had no room for a datagram, and has not said since that it has.
+    io: Async<UdpSocket>,
+    state: UdpSocketState,
+    /// The kernel had no room for the last datagram.
     full: AtomicBool,
+}
+
+impl Socket {
+    fn new(socket: UdpSocket) -> Result<Self> {
+        // It also makes the socket nonblocking.
+        let state = UdpSocketState::new((&socket).into())?;
+        Ok(Self { io: Async::new_nonblocking(socket)?, state, full: AtomicBool::new(false) })
+    }
 }
 
 impl AsyncUdpSocket for Socket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        let room = Arc::clone(&self.socket).create_io_poller();
-        Box::pin(Poller { room, socket: self })
+        Box::pin(Poller { socket: self, room: None })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> Result<()> {
-        let sent = self.socket.try_send(transmit);
-        if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
-            self.full.store(true, Ordering::Relaxed);
-        }
+        let sent = self.state.send((&self.io).into(), transmit);
+        let full = sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        self.full.store(full, Ordering::Relaxed);
         sent
     }
 
@@ -130,39 +142,59 @@ impl AsyncUdpSocket for Socket {
         buffers: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<Result<usize>> {
-        self.socket.poll_recv(context, buffers, meta)
+        loop {
+            // Whatever the error is, it speaks of datagrams that were sent, and not of the socket.
+            if let Ok(count) = self.state.recv((&self.io).into(), buffers, meta) {
+                return Poll::Ready(Ok(count));
+            }
+            ready!(self.io.poll_readable(context))?;
+        }
     }
 
     fn local_addr(&self) -> Result<SocketAddr> {
-        self.socket.local_addr()
+        self.io.get_ref().local_addr()
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.socket.max_transmit_segments()
+        self.state.max_gso_segments()
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.socket.max_receive_segments()
+        self.state.gro_segments()
     }
 
     fn may_fragment(&self) -> bool {
-        self.socket.may_fragment()
+        self.state.may_fragment()
     }
 }
 
-#[derive(Debug)]
+/// A task's way to wait until a datagram may be sent.
 struct Poller {
-    room: Pin<Box<dyn UdpPoller>>,
     socket: Arc<Socket>,
+    room: Option<Room>,
 }
+
+type Room = Pin<Box<dyn Future<Output = Result<()>> + Send + Sync>>;
 
 impl UdpPoller for Poller {
     fn poll_writable(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.socket.full.load(Ordering::Relaxed) {
-            ready!(self.room.as_mut().poll_writable(context))?;
-            self.socket.full.store(false, Ordering::Relaxed);
+        // Who waited has been woken: the next datagram will tell.
+        let waited = self.room.take().is_some();
+        if !waited && self.socket.full.load(Ordering::Relaxed) {
+            let socket = Arc::clone(&self.socket);
+            let mut room: Room = Box::pin(async move { socket.io.writable().await });
+            if room.as_mut().poll(context).is_pending() {
+                self.room = Some(room);
+                return Poll::Pending;
+            }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for Poller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poller").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 
@@ -171,7 +203,6 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use quinn::Runtime as _;
     use smol::future;
 
     #[test]
@@ -196,15 +227,53 @@ mod tests {
     #[test]
     fn a_full_socket_is_waited_for_and_one_with_room_is_not() {
         smol::block_on(async {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            let socket = SmolRuntime.wrap_udp_socket(socket).unwrap();
-            let socket = Arc::new(Socket { socket, full: AtomicBool::new(true) });
+            let socket = Arc::new(Socket::new(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap());
             let mut poller = Arc::clone(&socket).create_io_poller();
-            poll_fn(|context| poller.as_mut().poll_writable(context)).await.unwrap();
-            assert!(!socket.full.load(Ordering::Relaxed), "the kernel has said that it has room");
-            let asked =
-                future::poll_once(poll_fn(|context| poller.as_mut().poll_writable(context)));
-            assert!(asked.await.is_some(), "answered without asking");
+            let asked = poll_fn(|context| poller.as_mut().poll_writable(context));
+            assert!(future::poll_once(asked).await.is_some(), "answered without asking");
+            socket.full.store(true, Ordering::Relaxed);
+            let mut pauses = 0;
+            poll_fn(|context| {
+                let asked = poller.as_mut().poll_writable(context);
+                pauses += u32::from(asked.is_pending());
+                asked
+            })
+            .await
+            .unwrap();
+            assert_eq!(pauses, 1, "until the kernel says that it has room");
+        });
+    }
+
+    #[test]
+    fn datagrams_are_fetched_however_they_come() {
+        smol::block_on(async {
+            let socket = Socket::new(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+            let (to, from) =
+                (socket.local_addr().unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+            let mut bytes = [0; 100];
+            for turn in 0..200 {
+                // There already, or on its way while we wait.
+                let late = turn % 2 == 1;
+                let send = || assert_eq!(from.send_to(&[turn; 3], to).unwrap(), 3);
+                if !late {
+                    send();
+                }
+                let mut meta = [RecvMeta::default()];
+                let mut polls = 0;
+                let received = poll_fn(|context| {
+                    polls += 1;
+                    let buffers = &mut [IoSliceMut::new(&mut bytes)];
+                    let received = socket.poll_recv(context, buffers, &mut meta);
+                    if late && polls == 1 {
+                        assert!(received.is_pending());
+                        send();
+                    }
+                    received
+                });
+                assert_eq!(received.await.unwrap(), 1);
+                assert!(polls <= 3, "woken {polls} times for one datagram");
+                assert_eq!((meta[0].len, &bytes[..3]), (3, &[turn; 3][..]));
+            }
         });
     }
 }
