@@ -171,7 +171,7 @@ const SLOW: Duration = Duration::from_millis(250);
 /// Within a transaction the clock is looked at for each of so many events.
 const CLOCK_EVERY: u32 = 16;
 /// The longest wait for the source; and when the last one was in vain, and nothing is amiss.
-const WAIT_MAX: Duration = Duration::from_secs(1);
+const WAIT_MAX: Duration = Duration::from_millis(300);
 const WAIT_AT_REST_MAX: Duration = Duration::from_secs(5);
 
 /// Runs until told to stop, or until files that are not followed are at their end. `Err` is the
