@@ -224,6 +224,13 @@ fn agent_and_collector_show_what_they_do_and_the_readme_explains_all_of_it() {
     assert!(get(port, "/else").unwrap().0.starts_with("HTTP/1.1 404 "));
 
     assert!(pipeline.agent().terminate(PATIENCE).success());
+    wait_until("nothing is said of an agent that has gone", PATIENCE, || {
+        let (_, text) = at_collector("/metrics").expect("somebody answers");
+        samples(&text)[&format!("rivulet_collector_connected{{agent=\"{AGENT}\"}}")] == 0.0
+            && !text.contains("rivulet_agent_healthy{")
+    });
+    let log = fs::read_to_string(pipeline.path("collector.log")).unwrap();
+    assert!(log.contains("is offline, by its last word"), "{log}");
     assert!(pipeline.collector().terminate(PATIENCE).success());
     assert!(get(port, "/status").is_none() && !socket.exists());
 }

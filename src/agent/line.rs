@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use smol::future;
 
-use crate::mqtt::{Bytes, Input};
+use crate::mqtt::{Bytes, Input, Reason};
 use crate::transport::{Alarm, Connection, Monitor, Peer, Reader, TransportError, Writer};
 use crate::uplink::{Allowance, BudgetLimits, Silence};
 
@@ -130,13 +130,13 @@ impl Line {
                 continue;
             }
             if ties.finished.load(Ordering::Acquire) && pump.is_drained() {
-                self.farewell(pump, trip).await;
+                self.farewell(Reason::WITH_WILL, pump, trip).await;
                 return Over::End(End::Drained);
             }
             self.look_around(pump, trip, now);
             let allowance = trip.purse.allowance();
             if let Allowance::Spent { .. } = allowance {
-                self.farewell(pump, trip).await;
+                self.farewell(Reason::WITH_WILL, pump, trip).await;
                 return Over::Spent;
             }
             let event = self.wait(pump, trip, allowance).await;
@@ -277,7 +277,7 @@ impl Line {
                     Ok(connection) => {
                         trip.road.switched(&beside, now);
                         if !beside.is_detour() {
-                            self.farewell(pump, trip).await;
+                            self.farewell(Reason::SUCCESS, pump, trip).await;
                         }
                         return Err(Over::Replaced(Box::new(connection)));
                     }
@@ -286,11 +286,11 @@ impl Line {
                 Ok(())
             }
             Event::Allowed(limits) => {
-                self.farewell(pump, trip).await;
+                self.farewell(Reason::SUCCESS, pump, trip).await;
                 return Err(Over::Allowed(limits));
             }
             Event::Stop(end) => {
-                self.farewell(pump, trip).await;
+                self.farewell(Reason::WITH_WILL, pump, trip).await;
                 return Err(Over::End(end));
             }
         })
@@ -308,9 +308,9 @@ impl Line {
     }
 
     /// Says goodbye behind the packet that is under way.
-    async fn farewell(&mut self, pump: &mut Pump, trip: &Trip<'_>) {
+    async fn farewell(&mut self, reason: Reason, pump: &mut Pump, trip: &Trip<'_>) {
         self.out.truncate(usize::from(self.torn));
-        pump.disconnect();
+        pump.disconnect(reason);
         self.out.extend(std::iter::from_fn(|| pump.poll()));
         self.say_the_rest(trip).await;
     }

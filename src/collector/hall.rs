@@ -275,11 +275,14 @@ impl Hall {
             board.acks.keys().chain(board.agents.keys()).chain(board.through.keys()).collect();
         let state = |name: &String| {
             let ack = board.acks.get(name);
-            let said = board.statuses.get(name);
+            let connected = board.agents.contains_key(name);
+            let through_broker = board.through.contains_key(name);
+            // What somebody said who has gone since is not how he is.
+            let said = board.statuses.get(name).filter(|_| connected || through_broker);
             AgentState {
                 name: name.clone(),
-                connected: board.agents.contains_key(name),
-                through_broker: board.through.contains_key(name),
+                connected,
+                through_broker,
                 epoch: ack.map_or(0, |ack| ack.epoch),
                 sequence: ack.map_or(0, |ack| ack.sequence.0),
                 tally: self.figures.of(name),
@@ -353,6 +356,8 @@ const UNKNOWN: [u8; 32] = [0; 32];
 pub(super) mod tests {
     use smol::channel::{self, Receiver};
 
+    use crate::telemetry::Status;
+
     use super::super::memory::Account;
     use super::*;
 
@@ -410,6 +415,27 @@ pub(super) mod tests {
         assert!(!hall.enter("edge-1", [1; 32], 3, &answers));
         hall.deny(Denied::default());
         assert!(hall.enter("edge-1", [1; 32], 4, &answers));
+    }
+
+    #[test]
+    fn an_agent_that_has_gone_says_no_more_how_it_is() {
+        let hall = hall(9);
+        let (answers, _inbox) = channel::unbounded();
+        assert!(hall.enter("edge-1", [1; 32], 1, &answers));
+        let status = serde_json::to_vec(&Status { healthy: true, ..Status::default() }).unwrap();
+        hall.note_status("edge-1", &Bytes::from(status));
+        let now = Instant::now();
+        let told = |hall: &Hall| {
+            let known = hall.known(now);
+            known.first().map(|agent| (agent.status.is_some(), agent.status_age_ms.is_some()))
+        };
+        assert_eq!(told(&hall), Some((true, true)));
+        hall.answer(
+            Vec::new(),
+            Taken { acks: vec![("edge-1".into(), Ack::default())], ..Taken::default() },
+        );
+        hall.leave("edge-1", 1);
+        assert_eq!(told(&hall), Some((false, false)));
     }
 
     #[test]
