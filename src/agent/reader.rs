@@ -218,6 +218,8 @@ pub(super) fn run(
                 error!("source: stopped: {error}; next try in {} s", RETRY.as_secs());
                 ties.counters.source_is(State::Off);
                 ties.counters.stopped_by(Some(error.to_string()));
+                // The centre is told at once.
+                let _ = ties.staged.try_send(());
                 if !sleep(RETRY, &ties.stop) {
                     return Ok(());
                 }

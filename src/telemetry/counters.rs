@@ -180,10 +180,13 @@ impl Counters {
     }
 
     /// The link is now in this state. It is a sign of life only if it has nothing to prove: with a
-    /// backlog, only an acknowledgement is.
+    /// backlog, only an acknowledgement is. A link that was closed by its budget owes nothing for that time.
     pub fn link_is(&self, state: State, now: Instant) {
-        self.link.state.store(state as u8, Relaxed);
-        if state == State::Connected && self.buffer.lock().expect(NO_PANIC).batches == 0 {
+        let before = State::of(self.link.state.swap(state as u8, Relaxed));
+        let rested = before == State::OverBudget && state != State::OverBudget;
+        let owes_nothing =
+            || state == State::Connected && self.buffer.lock().expect(NO_PANIC).batches == 0;
+        if rested || owes_nothing() {
             self.link_seen(now);
         }
     }
@@ -412,6 +415,24 @@ mod tests {
         counters.source_seen(later);
         counters.link_seen(later);
         assert!(counters.status("a", later).healthy);
+    }
+
+    #[test]
+    fn a_link_that_its_budget_closed_has_a_minute_from_its_end() {
+        let start = Instant::now();
+        let counters = Counters::new(start);
+        counters.buffer_is(holds(3), start);
+        counters.link_is(State::OverBudget, start);
+        let next_hour = start + Duration::from_secs(3000);
+        let healthy = |now| {
+            counters.source_seen(now);
+            counters.status("a", now).healthy
+        };
+        assert!(healthy(next_hour));
+        counters.link_is(State::Connecting, next_hour);
+        counters.link_is(State::Connected, next_hour + Duration::from_secs(1));
+        assert!(healthy(next_hour + Duration::from_secs(59)));
+        assert!(!healthy(next_hour + Duration::from_secs(61)), "then it is to get on");
     }
 
     #[test]
