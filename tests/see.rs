@@ -158,6 +158,15 @@ fn families(text: &str) -> BTreeSet<String> {
     names.map(|rest| rest.split(' ').next().unwrap().to_owned()).collect()
 }
 
+/// All that `decode` counts in it.
+fn events_of_the_sample() -> f64 {
+    let sample = repository("tests/run/sample.000001");
+    let output = run(RIVULET, &["decode", "--stats", sample.to_str().unwrap()]);
+    let stats: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let events = stats["events"].as_object().expect("events by their kind");
+    events.values().map(|count| count.as_f64().expect("a number")).sum()
+}
+
 #[test]
 fn agent_and_collector_show_what_they_do_and_the_readme_explains_all_of_it() {
     let mut pipeline = sample();
@@ -175,11 +184,13 @@ fn agent_and_collector_show_what_they_do_and_the_readme_explains_all_of_it() {
             let samples = samples(&text);
             samples["rivulet_agent_batches_acknowledged_total"] > 0.0
                 && samples["rivulet_agent_buffer_batches"] == 0.0
+                && samples["rivulet_agent_source_events_total"] >= events_of_the_sample()
         })
     });
     let own = metrics(port);
     let agent = samples(&own);
     let rows = agent["rivulet_agent_source_rows_total"];
+    assert_eq!(agent["rivulet_agent_source_events_total"], events_of_the_sample(), "{own}");
     assert!(rows > 0.0 && agent["rivulet_agent_link_wire_bytes_total"] > 1000.0, "{own}");
     assert_eq!(agent["rivulet_agent_link_connected"], 1.0);
     assert!(agent["rivulet_agent_link_rtt_seconds"] > 0.0);

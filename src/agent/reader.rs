@@ -469,7 +469,6 @@ impl<'a> Reader<'a> {
             None => After::Nothing,
             Some(Step::Begin(begin)) => After::Begin(begin),
             Some(Step::Rows(rows)) => {
-                self.staging.ties.counters.events.add(1);
                 let offset = rows.offset;
                 let operation = rows.rows.operation;
                 let bad = |error: DecodeError| {
@@ -525,6 +524,7 @@ impl<'a> Reader<'a> {
     }
 
     fn after(&mut self, after: After) -> Result<(), ReadError> {
+        self.staging.ties.counters.events.add(self.source.take_events());
         let looked = self.look_at_the_clock(&after);
         let now = self.now;
         if !matches!(after, After::Nothing | After::Dropped(Some(_))) || self.source.is_well() {
@@ -560,7 +560,6 @@ impl<'a> Reader<'a> {
             }
             After::Event => {}
             After::Begin(begin) => {
-                self.staging.ties.counters.events.add(1);
                 self.wait_for_room()?;
                 self.begin(&begin)?;
             }
