@@ -7,7 +7,7 @@ mod harness;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -290,6 +290,15 @@ fn sighup_takes_over_what_it_can_and_says_what_waits() {
     said(&pipeline, "`telemetry.colour` is not a setting");
     said(&pipeline, "`log.level` is \"loud\", must be");
     said(&pipeline, "reload: all stays as it was");
+    assert!(get(ports[0], "/status").is_some());
+    fs::write(&edge, &good).unwrap();
+
+    // Nor does an address that cannot be had.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    replace(&edge, &format!("127.0.0.1:{}\"\n", ports[0]), &format!("127.0.0.1:{port}\"\n"));
+    pipeline.agent().signal("HUP");
+    said(&pipeline, "reload: all stays as it was with telemetry.listen: ");
     assert!(get(ports[0], "/status").is_some());
     fs::write(&edge, good).unwrap();
 

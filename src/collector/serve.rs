@@ -20,7 +20,7 @@ use smol::future;
 
 use crate::batch::Limits;
 use crate::config::collector as config;
-use crate::config::reload::Reread;
+use crate::config::reload::Reload;
 use crate::envelope::debezium;
 use crate::mqtt::ServerSettings;
 use crate::sink::file::Files;
@@ -91,8 +91,8 @@ const RECEIVE_MAXIMUM: u16 = 64;
 pub struct Operator {
     /// When.
     pub requests: Requests,
-    /// Reads the configuration again; `None` if it cannot be used, which the log has been told.
-    pub reread: Box<dyn FnMut() -> Option<Reread<config::Config>>>,
+    /// The configuration, which can be read again.
+    pub reload: Reload<config::Config>,
 }
 
 /// Runs until it is asked to stop.
@@ -100,7 +100,7 @@ pub struct Operator {
 /// # Errors
 /// Why it could not start. What happens later is logged and retried.
 pub fn run(config: &config::Config, operator: Operator) -> Result<(), ServeError> {
-    let Operator { requests, mut reread } = operator;
+    let Operator { requests, mut reload } = operator;
     let started = Instant::now();
     prepare(&config.data_dir)?;
     let (listen, broker) = (config.listen.as_ref(), config.broker.as_ref());
@@ -182,7 +182,7 @@ pub fn run(config: &config::Config, operator: Operator) -> Result<(), ServeError
     let systemd = Notifier::from_env();
     let told = async { match systemd.attend(|| look.sign()).await {} };
     let changed = async {
-        match reload::follow(&requests.reload, &mut *reread, &mut watch, &retained).await {}
+        match reload.follow(&requests.reload, &mut reload::live(&mut watch, &retained)).await {}
     };
     smol::block_on(future::or(
         async {

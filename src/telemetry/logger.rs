@@ -38,6 +38,9 @@ pub fn change(settings: config::Log) {
     log::set_max_level(settings.level);
 }
 
+/// What [`change`] takes over of a configuration.
+pub const SETTINGS: &[&str] = &["log.format", "log.level"];
+
 static LOGGER: Logger =
     Logger { json: AtomicBool::new(false), level: AtomicUsize::new(LevelFilter::Info as usize) };
 
