@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use log::{Level, error, info, warn};
+use log::{Level, error, warn};
 use serde::Deserialize;
 use smol::channel::Sender;
 
@@ -72,9 +72,33 @@ struct Board {
     /// Agents that come through a broker: its number, and the way to it.
     through: HashMap<String, (u64, Sender<Answer>)>,
     acks: HashMap<String, Ack>,
-    statuses: HashMap<String, (Bytes, State, Instant)>,
+    statuses: HashMap<String, Said>,
     denied: Denied,
     gossip: Gossip,
+}
+
+impl Board {
+    /// What is known of an agent, and what it said of itself.
+    fn look(&self, name: &str, now: Instant) -> (AgentState, Option<Bytes>) {
+        let ack = self.acks.get(name);
+        let connected = self.agents.contains_key(name);
+        let through_broker = self.through.contains_key(name);
+        // What somebody said who has gone since is not how he is.
+        let said = self.statuses.get(name).filter(|_| connected || through_broker);
+        let state = AgentState {
+            name: name.to_owned(),
+            connected,
+            through_broker,
+            epoch: ack.map_or(0, |ack| ack.epoch),
+            sequence: ack.map_or(0, |ack| ack.sequence.0),
+            status_age_ms: said.map(|said| {
+                let age = now.saturating_duration_since(said.at);
+                u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+            }),
+            ..AgentState::default()
+        };
+        (state, said.map(|said| said.bytes.clone()))
+    }
 }
 
 struct Seat {
@@ -83,13 +107,41 @@ struct Seat {
     answers: Sender<Answer>,
 }
 
+/// What an agent said of itself last.
+struct Said {
+    bytes: Bytes,
+    gist: Gist,
+    at: Instant,
+}
+
+/// Whether it is well, and if not, why, without numbers.
+type Gist = (bool, Vec<String>);
+
 /// What of an agent's status is worth a line when it changes.
-#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct State {
     healthy: bool,
     reasons: Vec<String>,
-    stopped: Option<String>,
+}
+
+impl State {
+    /// What tells two of them apart. Reasons count how long they last: by their numbers each is new each time.
+    fn gist(&self) -> Gist {
+        let words = |reason: &String| reason.replace(|c: char| c.is_ascii_digit(), "");
+        (self.healthy, self.reasons.iter().map(words).collect())
+    }
+
+    fn words(&self, agent: &str) -> (Level, String) {
+        let why = tame(&self.reasons.join("; "));
+        match (self.healthy, why.is_empty()) {
+            (true, _) => (Level::Info, format!("agent {agent} says that it is well")),
+            (false, true) => (Level::Info, format!("agent {agent} is offline, by its last word")),
+            (false, false) => {
+                (Level::Warn, format!("agent {agent} says that it is not well: {why}"))
+            }
+        }
+    }
 }
 
 /// The limits of all connections.
@@ -173,7 +225,7 @@ impl Hall {
 
     /// What an agent said of itself last.
     pub(super) fn status(&self, agent: &str) -> Option<Bytes> {
-        self.board().statuses.get(agent).map(|(bytes, ..)| bytes.clone())
+        self.board().statuses.get(agent).map(|said| said.bytes.clone())
     }
 
     /// Keeps what an agent says of itself, and says so in the log when it matters.
@@ -181,17 +233,13 @@ impl Hall {
         let state: State = serde_json::from_slice(status).unwrap_or_default();
         // It outlives the packet that it came in.
         let kept = Bytes::copy_from_slice(status);
-        let mut board = self.board();
-        let before = board.statuses.get(agent).map(|(_, state, _)| state);
-        if before != Some(&state) {
-            let why = [&state.reasons[..], state.stopped.as_slice()].concat().join("; ");
-            match (state.healthy, why.is_empty()) {
-                (true, _) => info!("agent {agent} says that it is well"),
-                (false, true) => info!("agent {agent} is offline, by its last word"),
-                (false, false) => warn!("agent {agent} says that it is not well: {}", tame(&why)),
-            }
+        let said = Said { bytes: kept, gist: state.gist(), at: Instant::now() };
+        let gist = said.gist.clone();
+        let before = self.board().statuses.insert(agent.to_owned(), said);
+        if before.is_none_or(|before| before.gist != gist) {
+            let (level, words) = state.words(agent);
+            self.say(level, agent, &words);
         }
-        board.statuses.insert(agent.to_owned(), (kept, state, Instant::now()));
     }
 
     /// Whether there is no place for this agent. One that is connected already takes its own.
@@ -270,31 +318,19 @@ impl Hall {
 
     /// All of whom something is known, by name.
     pub(super) fn known(&self, now: Instant) -> Vec<AgentState> {
-        let board = self.board();
-        let names: BTreeSet<&String> =
-            board.acks.keys().chain(board.agents.keys()).chain(board.through.keys()).collect();
-        let state = |name: &String| {
-            let ack = board.acks.get(name);
-            let connected = board.agents.contains_key(name);
-            let through_broker = board.through.contains_key(name);
-            // What somebody said who has gone since is not how he is.
-            let said = board.statuses.get(name).filter(|_| connected || through_broker);
-            AgentState {
-                name: name.clone(),
-                connected,
-                through_broker,
-                epoch: ack.map_or(0, |ack| ack.epoch),
-                sequence: ack.map_or(0, |ack| ack.sequence.0),
-                tally: self.figures.of(name),
-                status_age_ms: said.map(|(.., at)| {
-                    let age = now.saturating_duration_since(*at);
-                    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
-                }),
-                // Who says something else of himself says nothing.
-                status: said.and_then(|(bytes, ..)| serde_json::from_slice(bytes).ok()),
-            }
+        let (mut known, statuses): (Vec<AgentState>, Vec<Option<Bytes>>) = {
+            let board = self.board();
+            let names: BTreeSet<&String> =
+                board.acks.keys().chain(board.agents.keys()).chain(board.through.keys()).collect();
+            names.into_iter().map(|name| board.look(name, now)).unzip()
         };
-        names.into_iter().map(state).collect()
+        // Without the board, which all others wait for.
+        for (agent, status) in known.iter_mut().zip(statuses) {
+            agent.tally = self.figures.of(&agent.name);
+            // Who says something else of himself says nothing.
+            agent.status = status.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        }
+        known
     }
 
     /// Tells everybody that the collector stops.
@@ -436,6 +472,15 @@ pub(super) mod tests {
         );
         hall.leave("edge-1", 1);
         assert_eq!(told(&hall), Some((false, false)));
+    }
+
+    #[test]
+    fn what_lasts_is_said_once() {
+        let gist = |reason: &str| State { reasons: vec![reason.to_owned()], healthy: false }.gist();
+        let down = gist("link: down for 75 s");
+        assert_eq!(down, gist("link: down for 1105 s"));
+        assert_ne!(down, gist("source: connected, but silent for 75 s"));
+        assert_ne!(down, State::default().gist());
     }
 
     #[test]
