@@ -10,7 +10,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{Level, error, warn};
 use serde::Deserialize;
@@ -69,8 +69,8 @@ pub(super) enum Answer {
 #[derive(Default)]
 struct Board {
     agents: HashMap<String, Seat>,
-    /// Agents that come through a broker: its number, and the way to it.
-    through: HashMap<String, (u64, Sender<Answer>)>,
+    /// Agents that come or came through a broker.
+    through: HashMap<String, Passage>,
     acks: HashMap<String, Ack>,
     statuses: HashMap<String, Said>,
     denied: Denied,
@@ -82,7 +82,7 @@ impl Board {
     fn look(&self, name: &str, now: Instant) -> (AgentState, Option<Bytes>) {
         let ack = self.acks.get(name);
         let connected = self.agents.contains_key(name);
-        let through_broker = self.through.contains_key(name);
+        let through_broker = self.through.get(name).is_some_and(|passage| passage.is_open(now));
         // What somebody said who has gone since is not how he is.
         let said = self.statuses.get(name).filter(|_| connected || through_broker);
         let state = AgentState {
@@ -98,6 +98,26 @@ impl Board {
             ..AgentState::default()
         };
         (state, said.map(|said| said.bytes.clone()))
+    }
+}
+
+/// How an agent comes that comes through a broker.
+struct Passage {
+    /// The broker's, and the way to it.
+    number: u64,
+    answers: Sender<Answer>,
+    /// When something of the agent came, and whether that was not its last word.
+    heard: Instant,
+    is_online: bool,
+}
+
+impl Passage {
+    fn is_open(&self, now: Instant) -> bool {
+        self.is_online && self.is_fresh(now)
+    }
+
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) < PASSAGE_MAX
     }
 }
 
@@ -132,14 +152,19 @@ impl State {
         (self.healthy, self.reasons.iter().map(words).collect())
     }
 
+    /// The last will gives no reasons.
+    fn is_last_word(&self) -> bool {
+        !self.healthy && self.reasons.is_empty()
+    }
+
     fn words(&self, agent: &str) -> (Level, String) {
-        let why = tame(&self.reasons.join("; "));
-        match (self.healthy, why.is_empty()) {
-            (true, _) => (Level::Info, format!("agent {agent} says that it is well")),
-            (false, true) => (Level::Info, format!("agent {agent} is offline, by its last word")),
-            (false, false) => {
-                (Level::Warn, format!("agent {agent} says that it is not well: {why}"))
-            }
+        if self.is_last_word() {
+            (Level::Info, format!("agent {agent} is offline, by its last word"))
+        } else if self.healthy {
+            (Level::Info, format!("agent {agent} says that it is well"))
+        } else {
+            let why = tame(&self.reasons.join("; "));
+            (Level::Warn, format!("agent {agent} says that it is not well: {why}"))
         }
     }
 }
@@ -228,8 +253,8 @@ impl Hall {
         self.board().statuses.get(agent).map(|said| said.bytes.clone())
     }
 
-    /// Keeps what an agent says of itself, and says so in the log when it matters.
-    pub(super) fn note_status(&self, agent: &str, status: &Bytes) {
+    /// Keeps what an agent says of itself, and says so in the log when it matters. `false` if it is its last word.
+    pub(super) fn note_status(&self, agent: &str, status: &Bytes) -> bool {
         let state: State = serde_json::from_slice(status).unwrap_or_default();
         // It outlives the packet that it came in.
         let kept = Bytes::copy_from_slice(status);
@@ -240,6 +265,7 @@ impl Hall {
             let (level, words) = state.words(agent);
             self.say(level, agent, &words);
         }
+        !state.is_last_word()
     }
 
     /// Whether there is no place for this agent. One that is connected already takes its own.
@@ -284,15 +310,49 @@ impl Hall {
         true
     }
 
-    /// An agent's batches come through the broker that has this number: what it is told goes there, too.
-    /// `false` if it is denied.
-    pub(super) fn bring(&self, agent: &str, number: u64, answers: &Sender<Answer>) -> bool {
+    /// An agent comes through the broker that has this number: what it is told goes there, too. `false` if it
+    /// is denied.
+    pub(super) fn bring(
+        &self,
+        agent: &str,
+        number: u64,
+        answers: &Sender<Answer>,
+        now: Instant,
+    ) -> bool {
         let mut board = self.board();
         if board.denied.denies(agent, &UNKNOWN) {
             return false;
         }
-        if board.through.get(agent).is_none_or(|(known, _)| *known != number) {
-            board.through.insert(agent.to_owned(), (number, answers.clone()));
+        match board.through.get_mut(agent) {
+            Some(passage) if passage.number == number => {
+                (passage.heard, passage.is_online) = (now, true);
+            }
+            _ => {
+                // Nobody waits for an answer that long.
+                board.through.retain(|_, passage| passage.is_fresh(now));
+                let answers = answers.clone();
+                let passage = Passage { number, answers, heard: now, is_online: true };
+                board.through.insert(agent.to_owned(), passage);
+            }
+        }
+        true
+    }
+
+    /// The same with what the agent says of itself: its last word ends it, but for what is under way.
+    pub(super) fn bring_status(
+        &self,
+        agent: &str,
+        status: &Bytes,
+        number: u64,
+        answers: &Sender<Answer>,
+        now: Instant,
+    ) -> bool {
+        if !self.bring(agent, number, answers, now) {
+            return false;
+        }
+        let is_online = self.note_status(agent, status);
+        if let Some(passage) = self.board().through.get_mut(agent) {
+            passage.is_online = is_online;
         }
         true
     }
@@ -310,18 +370,22 @@ impl Hall {
         }
     }
 
-    /// How many agents are known by a connection of their own or through a broker.
-    pub(super) fn agents(&self) -> usize {
+    /// How many agents are here, by a connection of their own or through a broker.
+    pub(super) fn agents(&self, now: Instant) -> usize {
         let board = self.board();
-        board.agents.len() + board.through.len()
+        let open = |(name, passage): &(&String, &Passage)| {
+            passage.is_open(now) && !board.agents.contains_key(*name)
+        };
+        board.agents.len() + board.through.iter().filter(open).count()
     }
 
     /// All of whom something is known, by name.
     pub(super) fn known(&self, now: Instant) -> Vec<AgentState> {
         let (mut known, statuses): (Vec<AgentState>, Vec<Option<Bytes>>) = {
             let board = self.board();
-            let names: BTreeSet<&String> =
-                board.acks.keys().chain(board.agents.keys()).chain(board.through.keys()).collect();
+            let open = board.through.iter().filter(|(_, passage)| passage.is_open(now));
+            let here = board.agents.keys().chain(open.map(|(name, _)| name));
+            let names: BTreeSet<&String> = board.acks.keys().chain(here).collect();
             names.into_iter().map(|name| board.look(name, now)).unzip()
         };
         // Without the board, which all others wait for.
@@ -372,9 +436,9 @@ impl Hall {
             if let Some(seat) = board.agents.get(&agent) {
                 let _ = seat.answers.try_send(Answer::Ack(ack.clone()));
             }
-            if let Some((_, broker)) = board.through.get(&agent) {
+            if let Some(passage) = board.through.get(&agent) {
                 let pass = Answer::Pass { agent: agent.clone(), ack: ack.clone() };
-                let _ = broker.try_send(pass);
+                let _ = passage.answers.try_send(pass);
             }
             board.acks.insert(agent, Ack { demand: None, why: String::new(), ..ack });
         }
@@ -385,6 +449,8 @@ impl Hall {
     }
 }
 
+/// How long an agent of which nothing comes through a broker counts as being there: it reports every 30 s.
+const PASSAGE_MAX: Duration = Duration::from_secs(100);
 /// Whoever comes through a broker shows his certificate there, not here: only his name can be denied.
 const UNKNOWN: [u8; 32] = [0; 32];
 
@@ -472,6 +538,42 @@ pub(super) mod tests {
         );
         hall.leave("edge-1", 1);
         assert_eq!(told(&hall), Some((false, false)));
+    }
+
+    #[test]
+    fn who_comes_through_a_broker_is_there_until_his_last_word_or_for_a_while() {
+        let hall = hall(9);
+        let (answers, inbox) = channel::unbounded();
+        let now = Instant::now();
+        let names = |now| -> Vec<(String, bool)> {
+            let known = hall.known(now).into_iter();
+            known.map(|agent| (agent.name, agent.status.is_some())).collect()
+        };
+        let well = serde_json::to_vec(&Status { healthy: true, ..Status::default() }).unwrap();
+        let (well, gone) = (Bytes::from(well), Bytes::from_static(b"{\"agent\":\"edge-1\"}"));
+        let status = |status: &Bytes, now| hall.bring_status("edge-1", status, 1, &answers, now);
+        assert!(status(&well, now), "also if it brings no batches");
+        assert_eq!((names(now), hall.agents(now)), (vec![("edge-1".into(), true)], 1));
+        assert!(hall.enter("edge-1", [1; 32], 2, &answers));
+        assert_eq!(hall.agents(now), 1, "on two ways it is one");
+        hall.leave("edge-1", 2);
+
+        assert!(status(&gone, now));
+        assert_eq!((names(now), hall.agents(now)), (vec![], 0));
+        let acks = vec![("edge-1".into(), Ack::default())];
+        hall.answer(Vec::new(), Taken { acks, ..Taken::default() });
+        assert!(
+            matches!(inbox.try_recv(), Ok(Answer::Pass { .. })),
+            "what was under way is answered"
+        );
+        assert_eq!(names(now), [("edge-1".to_owned(), false)]);
+
+        assert!(status(&well, now));
+        assert_eq!(hall.agents(now + PASSAGE_MAX), 0);
+        assert_eq!(names(now + PASSAGE_MAX), [("edge-1".to_owned(), false)]);
+        hall.deny(Denied::parse("edge-1", |_| true).unwrap());
+        let before = hall.status("edge-1");
+        assert!(!status(&gone, now) && hall.status("edge-1") == before);
     }
 
     #[test]

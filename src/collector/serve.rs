@@ -249,8 +249,9 @@ impl Look {
 
     /// The doors' thread turns, and the board is free.
     fn sign(&self) -> Sign {
-        let agents = format!("agents that are in: {}", self.hall.agents());
-        let reasons = self.reasons(Instant::now()).join("; ");
+        let now = Instant::now();
+        let agents = format!("agents that are in: {}", self.hall.agents(now));
+        let reasons = self.reasons(now).join("; ");
         let words = match reasons.is_empty() {
             true => agents,
             false => format!("NOT HEALTHY: {reasons} ({agents})"),

@@ -133,7 +133,7 @@ const EACH: [Each; 14] = [
     Each(Gauge, "connected", "Whether the agent has a connection of its own.", |a| {
         Some(Flag(a.connected))
     }),
-    Each(Gauge, "through_broker", "Whether the agent's batches come through a broker.", |a| {
+    Each(Gauge, "through_broker", "Whether the agent comes through a broker.", |a| {
         Some(Flag(a.through_broker))
     }),
     Each(Gauge, "epoch", "The agent's epoch.", |a| Some(Count(a.epoch))),
@@ -147,7 +147,12 @@ const EACH: [Each; 14] = [
     Each(Counter, "transactions_total", "Transactions that end in them.", |a| {
         Some(Count(a.tally.transactions))
     }),
-    Each(Counter, "rows_total", "Row changes in them.", |a| Some(Count(a.tally.rows))),
+    Each(
+        Counter,
+        "rows_total",
+        "Row changes in them, without those that were here already.",
+        |a| Some(Count(a.tally.rows)),
+    ),
     Each(Counter, "duplicates_total", "Batches that were here already.", |a| {
         Some(Count(a.tally.duplicates))
     }),
