@@ -142,7 +142,7 @@ fn status(place: Place, show: Show) -> Result<(), Failure> {
     };
     if show == Show::Json {
         let json = serde_json::to_string_pretty(&status).map_err(Failure::runtime)?;
-        print(format_args!("{json}\n"))?;
+        print(logger::tame_json(json + "\n"))?;
     } else {
         print(&status)?;
     }

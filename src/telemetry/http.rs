@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use crate::config::Place;
 
 use super::exposition;
+use super::logger::tame_json;
 use super::socket::{self, SocketError};
 
 /// What is asked for.
@@ -302,9 +303,10 @@ fn answer(asked: Asked, tell: &dyn Fn(Wanted) -> Told) -> String {
     let (status, kind, text, whole) = match asked {
         Ok((wanted, whole)) => {
             let Told { well, text } = tell(wanted);
-            let kind = match wanted {
-                Wanted::Metrics => exposition::CONTENT_TYPE,
-                Wanted::Health | Wanted::Status => "application/json",
+            let (kind, text) = match wanted {
+                Wanted::Metrics => (exposition::CONTENT_TYPE, text),
+                // Whoever asks with a terminal at hand is to see text.
+                Wanted::Health | Wanted::Status => ("application/json", tame_json(text)),
             };
             (if well { "200 OK" } else { "503 Service Unavailable" }, kind, text, whole)
         }
@@ -345,7 +347,7 @@ mod tests {
 
     fn told(wanted: Wanted) -> Told {
         match wanted {
-            Wanted::Health => health(&["link: down".to_owned()]),
+            Wanted::Health => health(&["link: down\u{9b}".to_owned()]),
             other => Told { well: true, text: format!("{other:?}\n") },
         }
     }
@@ -382,7 +384,10 @@ mod tests {
         assert!(metrics.ends_with("Content-Length: 8\r\nAllow: GET, HEAD\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\nMetrics\n"), "{metrics}");
         let health = get(address, "/healthz");
         assert!(health.starts_with("HTTP/1.1 503 "), "{health}");
-        assert!(health.ends_with("{\"healthy\":false,\"reasons\":[\"link: down\"]}\n"), "{health}");
+        assert!(
+            health.ends_with("{\"healthy\":false,\"reasons\":[\"link: down\\u009b\"]}\n"),
+            "{health}"
+        );
         assert!(get(address, "/status").ends_with("\r\n\r\nStatus\n"));
         let head = ask(TcpStream::connect(address).unwrap(), b"HEAD /status HTTP/1.0\r\n\r\n");
         assert!(head.contains("Content-Length: 7\r\n") && head.ends_with("\r\n\r\n"), "{head}");

@@ -122,12 +122,17 @@ pub fn tame(text: &str) -> String {
 
 /// A JSON string of printable characters.
 fn json(text: &str) -> String {
-    let quoted = serde_json::Value::from(text).to_string();
-    if !quoted.contains(is_wild) {
-        return quoted;
+    tame_json(serde_json::Value::from(text).to_string())
+}
+
+/// The same JSON of printable characters; line ends between its parts stay.
+pub fn tame_json(json: String) -> String {
+    let is_wild = |c| is_wild(c) && c != '\n';
+    if !json.contains(is_wild) {
+        return json;
     }
-    let mut tamed = String::with_capacity(quoted.len());
-    for c in quoted.chars() {
+    let mut tamed = String::with_capacity(json.len());
+    for c in json.chars() {
         if is_wild(c) {
             let _ = write!(tamed, "\\u{:04x}", u32::from(c));
         } else {
@@ -196,6 +201,17 @@ mod tests {
         assert_eq!(json.matches(is_wild).collect::<Vec<_>>(), ["\n"]);
         let back: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(back["text"], evil);
+    }
+
+    #[test]
+    fn json_is_tamed_as_a_whole_and_says_the_same() {
+        let said = serde_json::json!({ "reasons": ["\u{9b}2J\u{202e}\u{7f}\n\u{1b}"] });
+        let tamed = tame_json(serde_json::to_string_pretty(&said).unwrap());
+        assert!(
+            tamed.contains("[\n") && tamed.contains("\\u009b2J\\u202e\\u007f\\n\\u001b"),
+            "{tamed}"
+        );
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&tamed).unwrap(), said);
     }
 
     #[test]

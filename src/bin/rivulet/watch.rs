@@ -30,7 +30,7 @@ pub(crate) fn run(socket: &Path, every: Duration) -> Result<(), Failure> {
                 let time = now.saturating_duration_since(at);
                 if screen { render(old, status, time) } else { line(old, status, time) }
             }
-            Err(error) => format!("{error}\n"),
+            Err(error) => format!("{}\n", tame(&error.to_string())),
         };
         shown = if screen { say(&frame(&last)) } else { say(&last) };
         before = asked.ok().map(|status| (status, now));
