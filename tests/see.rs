@@ -42,7 +42,7 @@ fn replace(config: &Path, from: &str, to: &str) {
 
 /// Head and text of a page; `None` if nobody answers.
 fn page(mut stream: impl Read + Write, path: &str) -> Option<(String, String)> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\n\r\n").ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, text) = answer.split_once("\r\n\r\n")?;
