@@ -755,6 +755,8 @@ impl<'a> Reader<'a> {
             }
             paused = must_wait(self.staging.ties);
         }
+        // It was not listened to meanwhile.
+        self.staging.ties.counters.source_seen(Instant::now());
         self.staging.ties.counters.paused.store(false, Ordering::Relaxed);
         if paused {
             return Err(ReadError::Stopped);
@@ -813,6 +815,9 @@ pub(super) fn persist<T>(
                 Err(BufferError::Disk { cause, .. }) => Some(*cause),
                 _ => inner.buffer.trouble(),
             };
+            if told {
+                ties.counters.source_seen(Instant::now());
+            }
             ties.counters.disk_is(cause.map_or(Disk::Well, disk));
             if start.elapsed() > SLOW {
                 ties.counters.disk_was_slow(Instant::now());
