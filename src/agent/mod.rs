@@ -275,6 +275,7 @@ pub fn glance(buffer: &Path) -> Result<Status, AgentError> {
         acknowledged: glance.acknowledged.0,
         batches: glance.usage.batches,
         rows: glance.usage.rows,
+        prepared: glance.prepared,
         bytes: glance.usage.bytes,
         ..status::Buffer::default()
     };
