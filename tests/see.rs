@@ -152,10 +152,28 @@ fn histograms(samples: &BTreeMap<String, f64>) {
     }
 }
 
-/// The names of all families that are served.
-fn families(text: &str) -> BTreeSet<String> {
-    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    names.map(|rest| rest.split(' ').next().unwrap().to_owned()).collect()
+/// All families that are served: name, type and help.
+fn families(text: &str) -> BTreeSet<[String; 3]> {
+    let mut lines = text.lines();
+    let mut found = BTreeSet::new();
+    while let Some(help) = lines.find_map(|line| line.strip_prefix("# HELP ")) {
+        let (name, help) = help.split_once(' ').expect("a help text");
+        let kind = lines.next().unwrap().rsplit(' ').next().unwrap();
+        found.insert([name, kind, help.strip_suffix('.').expect(help)].map(str::to_owned));
+    }
+    found
+}
+
+/// The same from rows such as ``| `rivulet_…{agent}` | gauge | Help |``.
+fn explained(readme: &str) -> BTreeSet<[String; 3]> {
+    let rows = readme.lines().filter(|line| line.starts_with("| `rivulet_"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [name, kind, help] = cells[..] else { panic!("{row}") };
+        let name = name.trim_matches('`').split('{').next().unwrap();
+        [name, kind, help].map(str::to_owned)
+    })
+    .collect()
 }
 
 /// All that `decode` counts in it.
@@ -209,17 +227,14 @@ fn agent_and_collector_show_what_they_do_and_the_readme_explains_all_of_it() {
     assert_eq!(of("commit_to_durable_seconds_count"), of("transactions_total"));
 
     // The same figures go in-band.
-    let in_band: BTreeSet<String> =
-        families(&theirs).into_iter().filter(|name| name.starts_with("rivulet_agent_")).collect();
+    let in_band: BTreeSet<_> = families(&theirs)
+        .into_iter()
+        .filter(|[name, ..]| name.starts_with("rivulet_agent_"))
+        .collect();
     assert_eq!(in_band, families(&own));
 
     let readme = fs::read_to_string(repository("README.md")).unwrap();
-    let explained: BTreeSet<String> = readme
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `rivulet_"))
-        .map(|rest| format!("rivulet_{}", rest.split(['`', '{']).next().unwrap()))
-        .collect();
-    assert_eq!(explained, families(&theirs), "the table in the README");
+    assert_eq!(explained(&readme), families(&theirs), "the table in the README");
 
     for (head, text) in [get(port, "/healthz").unwrap(), at_collector("/healthz").unwrap()] {
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}\n{text}");
