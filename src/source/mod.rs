@@ -519,7 +519,7 @@ impl Source {
     fn opened(&mut self, opened: Opened) -> Result<(), SourceError> {
         let Opened { info, place, gtids } = opened;
         let version = info.version.strip_prefix("5.5.5-").unwrap_or(&info.version);
-        log::info!("source: reading {} ({version})", info.server);
+        log::info!("reading {} ({version})", info.server);
         let checkpoint = self.checkpoint.get_or_insert_with(|| Checkpoint {
             position: Position { server: info.server.clone(), ..Position::default() },
             gtids,
@@ -553,7 +553,7 @@ impl Source {
         match &mut self.input {
             Input::Live(live) => live.lose(why),
             Input::Files(files) => {
-                log::warn!("source: {why}; reading from the checkpoint again");
+                log::warn!("{why}; reading from the checkpoint again");
                 let resume = self.checkpoint.clone();
                 let opened = open_files(&self.settings, resume, &self.stopper, &mut self.decoder);
                 let (again, at) = opened.inspect_err(|error| {

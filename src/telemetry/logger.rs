@@ -88,6 +88,8 @@ pub fn now_us() -> u64 {
 fn line(form: LogFormat, us: u64, level: Level, target: &str, text: &str) -> String {
     let time = utc::text(us);
     let room = room(target);
+    // Errors begin with their room, whoever tells of them.
+    let text = text.strip_prefix(room).and_then(|text| text.strip_prefix(": ")).unwrap_or(text);
     match form {
         LogFormat::Text => format!("{time} {level:<5} {}: {}\n", tame(room), tame(text)),
         LogFormat::Json => {
@@ -187,6 +189,14 @@ mod tests {
             line(LogFormat::Json, US, Level::Error, "quinn_udp", "a \"b\""),
             "{\"time\":\"2026-11-21T10:35:14.123Z\",\"level\":\"ERROR\",\"room\":\"quinn_udp\",\"text\":\"a \\\"b\\\"\"}\n"
         );
+    }
+
+    #[test]
+    fn the_room_is_said_once() {
+        let line = |text| line(LogFormat::Text, US, Level::Warn, "rivulet::buffer::file", text);
+        assert!(line("buffer: the disk is full").ends_with(" WARN  buffer: the disk is full\n"));
+        assert!(line("buffers: no").ends_with(" WARN  buffer: buffers: no\n"));
+        assert!(line("source: no").ends_with(" WARN  buffer: source: no\n"));
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub const SETTINGS: &[&str] = &["telemetry.allow_remote", "telemetry.listen"];
 
 fn serve(place: &Place, tell: &Tell) -> Result<Server, HttpError> {
     let server = Server::open(place, tell)?;
-    info!("telemetry: /metrics, /healthz and /status at {}", server.place());
+    info!("/metrics, /healthz and /status at {}", server.place());
     Ok(server)
 }
 
