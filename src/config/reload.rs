@@ -11,10 +11,12 @@ use log::{error, info, warn};
 use smol::channel::Receiver;
 use toml::de::{DeTable, DeValue};
 
+type Take<'a, C> = Box<dyn FnMut(&C) -> Result<(), String> + 'a>;
+
 /// Settings that count at once, and what takes them over.
 pub struct Live<'a, C> {
     names: &'static [&'static str],
-    take: Box<dyn FnMut(&C) -> Result<(), String> + 'a>,
+    take: Take<'a, C>,
 }
 
 impl<'a, C> Live<'a, C> {

@@ -146,8 +146,10 @@ mod tests {
             with(&|status| status.buffer.disk = Disk::Full),
             ["buffer: the disk is full; reading waits until it can be written again"]
         );
-        for holds in [|buffer: &mut Buffer| buffer.paused = true, |buffer| buffer.disk = Disk::Full]
-        {
+        for holds in [
+            |buffer: &mut Buffer| buffer.paused = true,
+            |buffer: &mut Buffer| buffer.disk = Disk::Full,
+        ] {
             let told = with(&|status| {
                 status.source.silent_ms = late;
                 holds(&mut status.buffer);
