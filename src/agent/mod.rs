@@ -140,7 +140,8 @@ pub fn run(config: &Config, operator: Operator) -> Result<(), AgentError> {
     // whether it is needed.
     let end = future::block_on(future::or(
         link::run(&mut pump, dial, shared.clone(), &ties),
-        // On the link's thread and behind the buffer's lock: a sign that both are free.
+        // On the link's thread and behind the buffer's lock: a sign that both are free. A write that never comes
+        // back holds both, whoever asks.
         future::or(async { match systemd.attend(|| sign(&look.now())).await {} }, async {
             match reload.follow(&requests.reload, &mut reload::live(&mut watch, &allow)).await {}
         }),

@@ -247,7 +247,7 @@ impl Look {
         sinks.chain(&self.others).filter_map(|pulse| pulse.reason(now)).collect()
     }
 
-    /// The doors' thread turns, and the board is free.
+    /// The doors' thread turns, and the board is free. A sink waits for whoever reads it, and may do so for ever.
     fn sign(&self) -> Sign {
         let now = Instant::now();
         let agents = format!("agents that are in: {}", self.hall.agents(now));
@@ -256,7 +256,7 @@ impl Look {
             true => agents,
             false => format!("NOT HEALTHY: {reasons} ({agents})"),
         };
-        Sign { words, alive: true }
+        Sign { words, alive: !self.others.iter().any(|part| part.hangs(now)) }
     }
 
     /// A page for those who watch.
