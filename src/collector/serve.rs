@@ -275,10 +275,15 @@ impl Look {
     fn state(&self) -> State {
         let now = Instant::now();
         let (reasons, uptime) = (self.reasons(now), now.saturating_duration_since(self.started));
-        let sink = |sink: &Fed| SinkState {
-            name: sink.name.clone(),
-            entry: sink.passed.load(Ordering::Relaxed),
-            healthy: sink.pulse.reason(now).is_none(),
+        let journal = self.hall.figures.journal();
+        let sink = |sink: &Fed| {
+            let entry = sink.passed.load(Ordering::Relaxed);
+            SinkState {
+                name: sink.name.clone(),
+                entry,
+                behind: journal.last.saturating_sub(entry),
+                healthy: sink.pulse.reason(now).is_none(),
+            }
         };
         State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -286,7 +291,7 @@ impl Look {
             uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
             healthy: reasons.is_empty(),
             reasons,
-            journal: self.hall.figures.journal(),
+            journal,
             journal_bytes_max: self.retained.bytes_max.load(Ordering::Relaxed),
             waiting_batches: self.hall.line.len() as u64,
             memory_bytes: self.hall.memory.held() as u64,
