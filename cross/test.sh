@@ -1,9 +1,9 @@
 #!/bin/bash
 # The program for ARM64 on a machine that is none, emulated by qemu: that it starts, that it decodes a log to the same
 # lines as the native one, and that nothing is lost between a real MariaDB, this agent and a native collector, over
-# QUIC, while both ends are killed again and again (tests/kill.rs).
+# QUIC, while both ends are killed again and again (tests/chaos.rs).
 #
-# Environment: KILLS, TRANSACTIONS (default: 20 and 2000), SEED as for tests/kill.rs.
+# Environment: KILLS, TRANSACTIONS (default: 20 and 2000), SEED as for tests/chaos.rs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 die() { echo "cross/test.sh: $*" >&2; exit 1; }

@@ -7,7 +7,7 @@ mod harness;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,7 +42,7 @@ fn replace(config: &Path, from: &str, to: &str) {
 
 /// Head and text of a page; `None` if nobody answers.
 fn page(mut stream: impl Read + Write, path: &str) -> Option<(String, String)> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\n\r\n").ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, text) = answer.split_once("\r\n\r\n")?;
@@ -152,10 +152,37 @@ fn histograms(samples: &BTreeMap<String, f64>) {
     }
 }
 
-/// The names of all families that are served.
-fn families(text: &str) -> BTreeSet<String> {
-    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    names.map(|rest| rest.split(' ').next().unwrap().to_owned()).collect()
+/// All families that are served: name, type and help.
+fn families(text: &str) -> BTreeSet<[String; 3]> {
+    let mut lines = text.lines();
+    let mut found = BTreeSet::new();
+    while let Some(help) = lines.find_map(|line| line.strip_prefix("# HELP ")) {
+        let (name, help) = help.split_once(' ').expect("a help text");
+        let kind = lines.next().unwrap().rsplit(' ').next().unwrap();
+        found.insert([name, kind, help.strip_suffix('.').expect(help)].map(str::to_owned));
+    }
+    found
+}
+
+/// The same from rows such as ``| `rivulet_…{agent}` | gauge | Help |``.
+fn explained(readme: &str) -> BTreeSet<[String; 3]> {
+    let rows = readme.lines().filter(|line| line.starts_with("| `rivulet_"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [name, kind, help] = cells[..] else { panic!("{row}") };
+        let name = name.trim_matches('`').split('{').next().unwrap();
+        [name, kind, help].map(str::to_owned)
+    })
+    .collect()
+}
+
+/// All that `decode` counts in it.
+fn events_of_the_sample() -> f64 {
+    let sample = repository("tests/run/sample.000001");
+    let output = run(RIVULET, &["decode", "--stats", sample.to_str().unwrap()]);
+    let stats: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let events = stats["events"].as_object().expect("events by their kind");
+    events.values().map(|count| count.as_f64().expect("a number")).sum()
 }
 
 #[test]
@@ -175,11 +202,13 @@ fn agent_and_collector_show_what_they_do_and_the_readme_explains_all_of_it() {
             let samples = samples(&text);
             samples["rivulet_agent_batches_acknowledged_total"] > 0.0
                 && samples["rivulet_agent_buffer_batches"] == 0.0
+                && samples["rivulet_agent_source_events_total"] >= events_of_the_sample()
         })
     });
     let own = metrics(port);
     let agent = samples(&own);
     let rows = agent["rivulet_agent_source_rows_total"];
+    assert_eq!(agent["rivulet_agent_source_events_total"], events_of_the_sample(), "{own}");
     assert!(rows > 0.0 && agent["rivulet_agent_link_wire_bytes_total"] > 1000.0, "{own}");
     assert_eq!(agent["rivulet_agent_link_connected"], 1.0);
     assert!(agent["rivulet_agent_link_rtt_seconds"] > 0.0);
@@ -198,17 +227,14 @@ fn agent_and_collector_show_what_they_do_and_the_readme_explains_all_of_it() {
     assert_eq!(of("commit_to_durable_seconds_count"), of("transactions_total"));
 
     // The same figures go in-band.
-    let in_band: BTreeSet<String> =
-        families(&theirs).into_iter().filter(|name| name.starts_with("rivulet_agent_")).collect();
+    let in_band: BTreeSet<_> = families(&theirs)
+        .into_iter()
+        .filter(|[name, ..]| name.starts_with("rivulet_agent_"))
+        .collect();
     assert_eq!(in_band, families(&own));
 
     let readme = fs::read_to_string(repository("README.md")).unwrap();
-    let explained: BTreeSet<String> = readme
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `rivulet_"))
-        .map(|rest| format!("rivulet_{}", rest.split(['`', '{']).next().unwrap()))
-        .collect();
-    assert_eq!(explained, families(&theirs), "the table in the README");
+    assert_eq!(explained(&readme), families(&theirs), "the table in the README");
 
     for (head, text) in [get(port, "/healthz").unwrap(), at_collector("/healthz").unwrap()] {
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}\n{text}");
@@ -224,6 +250,13 @@ fn agent_and_collector_show_what_they_do_and_the_readme_explains_all_of_it() {
     assert!(get(port, "/else").unwrap().0.starts_with("HTTP/1.1 404 "));
 
     assert!(pipeline.agent().terminate(PATIENCE).success());
+    wait_until("nothing is said of an agent that has gone", PATIENCE, || {
+        let (_, text) = at_collector("/metrics").expect("somebody answers");
+        samples(&text)[&format!("rivulet_collector_connected{{agent=\"{AGENT}\"}}")] == 0.0
+            && !text.contains("rivulet_agent_healthy{")
+    });
+    let log = fs::read_to_string(pipeline.path("collector.log")).unwrap();
+    assert!(log.contains("is offline, by its last word"), "{log}");
     assert!(pipeline.collector().terminate(PATIENCE).success());
     assert!(get(port, "/status").is_none() && !socket.exists());
 }
@@ -272,6 +305,15 @@ fn sighup_takes_over_what_it_can_and_says_what_waits() {
     said(&pipeline, "`telemetry.colour` is not a setting");
     said(&pipeline, "`log.level` is \"loud\", must be");
     said(&pipeline, "reload: all stays as it was");
+    assert!(get(ports[0], "/status").is_some());
+    fs::write(&edge, &good).unwrap();
+
+    // Nor does an address that cannot be had.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    replace(&edge, &format!("127.0.0.1:{}\"\n", ports[0]), &format!("127.0.0.1:{port}\"\n"));
+    pipeline.agent().signal("HUP");
+    said(&pipeline, "reload: all stays as it was with telemetry.listen: ");
     assert!(get(ports[0], "/status").is_some());
     fs::write(&edge, good).unwrap();
 

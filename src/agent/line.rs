@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use smol::future;
 
-use crate::mqtt::{Bytes, Input};
+use crate::mqtt::{Bytes, Input, Reason};
 use crate::transport::{Alarm, Connection, Monitor, Peer, Reader, TransportError, Writer};
 use crate::uplink::{Allowance, BudgetLimits, Silence};
 
@@ -48,6 +48,9 @@ pub(super) struct Line {
     silence: Silence,
     listen_at: Instant,
     report_at: Instant,
+    /// What was reported last, and when it is compared with how the agent is.
+    was_healthy: Option<bool>,
+    compare_at: Instant,
     answered: bool,
 }
 
@@ -63,8 +66,10 @@ enum Event {
     Stop(End),
 }
 
-/// How often the agent's state is published.
+/// How often the agent's state is published, beside when its health has changed.
 const REPORT_EVERY: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has.
+const COMPARE_EVERY: Duration = Duration::from_secs(1);
 /// How often a link with a budget is asked what it has sent.
 const SETTLE_EVERY: Duration = Duration::from_millis(200);
 /// How often it is looked whether the peer is silent, while it owes an answer and otherwise.
@@ -94,6 +99,8 @@ impl Line {
             silence: Silence::default(),
             listen_at: Instant::now(),
             report_at: Instant::now(),
+            was_healthy: None,
+            compare_at: Instant::now(),
             answered: false,
         }
     }
@@ -124,19 +131,18 @@ impl Line {
             ties.idle.store(pump.is_idle(), Ordering::Relaxed);
             ties.behind.store(pump.is_behind(), Ordering::Relaxed);
             let now = Instant::now();
-            if pump.is_ready() && self.report_at <= now {
-                self.report_at = now + REPORT_EVERY;
-                turned = report(pump, trip, now);
+            if pump.is_ready() && self.report_at.min(self.compare_at) <= now {
+                turned = self.report(pump, trip, now);
                 continue;
             }
             if ties.finished.load(Ordering::Acquire) && pump.is_drained() {
-                self.farewell(pump, trip).await;
+                self.farewell(Reason::WITH_WILL, pump, trip).await;
                 return Over::End(End::Drained);
             }
             self.look_around(pump, trip, now);
             let allowance = trip.purse.allowance();
             if let Allowance::Spent { .. } = allowance {
-                self.farewell(pump, trip).await;
+                self.farewell(Reason::WITH_WILL, pump, trip).await;
                 return Over::Spent;
             }
             let event = self.wait(pump, trip, allowance).await;
@@ -188,7 +194,7 @@ impl Line {
             Allowance::Spent { .. } => {}
         }
         let settle_at = trip.purse.is_limited().then(|| Instant::now() + SETTLE_EVERY);
-        let report_at = pump.is_ready().then_some(self.report_at);
+        let report_at = pump.is_ready().then(|| self.report_or_compare_at());
         let beside_at =
             Some(trip.road.wake_at()).filter(|_| self.answered && self.beside.is_none());
         let listen_at = Some(self.listen_at).filter(|_| self.answered && trip.road.has_detour());
@@ -277,7 +283,7 @@ impl Line {
                     Ok(connection) => {
                         trip.road.switched(&beside, now);
                         if !beside.is_detour() {
-                            self.farewell(pump, trip).await;
+                            self.farewell(Reason::SUCCESS, pump, trip).await;
                         }
                         return Err(Over::Replaced(Box::new(connection)));
                     }
@@ -286,11 +292,11 @@ impl Line {
                 Ok(())
             }
             Event::Allowed(limits) => {
-                self.farewell(pump, trip).await;
+                self.farewell(Reason::SUCCESS, pump, trip).await;
                 return Err(Over::Allowed(limits));
             }
             Event::Stop(end) => {
-                self.farewell(pump, trip).await;
+                self.farewell(Reason::WITH_WILL, pump, trip).await;
                 return Err(Over::End(end));
             }
         })
@@ -308,9 +314,9 @@ impl Line {
     }
 
     /// Says goodbye behind the packet that is under way.
-    async fn farewell(&mut self, pump: &mut Pump, trip: &Trip<'_>) {
+    async fn farewell(&mut self, reason: Reason, pump: &mut Pump, trip: &Trip<'_>) {
         self.out.truncate(usize::from(self.torn));
-        pump.disconnect();
+        pump.disconnect(reason);
         self.out.extend(std::iter::from_fn(|| pump.poll()));
         self.say_the_rest(trip).await;
     }
@@ -334,14 +340,26 @@ impl Line {
         };
         future::or(said, late).await;
     }
-}
 
-fn report(pump: &mut Pump, trip: &Trip<'_>, now: Instant) -> Result<(), PumpError> {
-    let counters = &trip.ties.counters;
-    if let Ok(holds) = super::holds(&trip.shared.lock().buffer) {
-        counters.buffer_is(holds, now);
+    /// Nobody wakes up to see that all is still well; what makes it ill does that. Ill, it may get well by time.
+    fn report_or_compare_at(&self) -> Instant {
+        let ill = self.was_healthy == Some(false);
+        if ill { self.report_at.min(self.compare_at) } else { self.report_at }
     }
-    let status = counters.status(&trip.ties.agent, now);
-    let status = serde_json::to_vec(&status).expect("a status always serializes");
-    pump.report(status, now)
+
+    /// Publishes the agent's state, if it is time for that or its health is another.
+    fn report(&mut self, pump: &mut Pump, trip: &Trip<'_>, now: Instant) -> Result<(), PumpError> {
+        let counters = &trip.ties.counters;
+        self.compare_at = now + COMPARE_EVERY;
+        if let Ok(holds) = super::holds(&trip.shared.lock().buffer) {
+            counters.buffer_is(holds, now);
+        }
+        let status = counters.status(&trip.ties.agent, now);
+        if now < self.report_at && self.was_healthy == Some(status.healthy) {
+            return Ok(());
+        }
+        (self.report_at, self.was_healthy) = (now + REPORT_EVERY, Some(status.healthy));
+        let status = serde_json::to_vec(&status).expect("a status always serializes");
+        pump.report(status, now)
+    }
 }

@@ -16,7 +16,7 @@ mod pump_tests;
 mod purse;
 mod reader;
 mod regain;
-pub mod reload;
+mod reload;
 mod road;
 mod settings;
 pub mod stager;
@@ -34,7 +34,7 @@ use smol::future;
 
 use crate::buffer::{Buffer, BufferError, Opening};
 use crate::config::agent::{Config, Gaps, Source};
-use crate::config::reload::Reread;
+use crate::config::reload::Reload;
 use crate::source::Stopper;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::http::{self, HttpError, Told, Wanted};
@@ -86,8 +86,8 @@ impl std::error::Error for AgentError {}
 pub struct Operator {
     /// When.
     pub requests: Requests,
-    /// Reads the configuration again; `None` if it cannot be used, which the log has been told.
-    pub reread: Box<dyn FnMut() -> Option<Reread<Config>>>,
+    /// The configuration, which can be read again.
+    pub reload: Reload<Config>,
 }
 
 /// Runs until it is asked to stop; with files that are not followed, until all of them is delivered.
@@ -131,7 +131,7 @@ pub fn run(config: &Config, operator: Operator) -> Result<(), AgentError> {
         .spawn(move || reader::run(&source, cut, &reading, followed))
         .map_err(|error| AgentError::File(format!("the reader thread: {error}")))?;
     let agent = config.agent.clone();
-    let (Operator { requests, mut reread }, (allow, budget)) = (operator, channel::unbounded());
+    let (Operator { requests, mut reload }, (allow, budget)) = (operator, channel::unbounded());
     let stop = requests.stop;
     let ties = link::Ties { counters, agent, staged, idle, behind, stop, budget, finished };
     let mut pump = Pump::new(settings::pump(config), shared.clone());
@@ -140,9 +140,10 @@ pub fn run(config: &Config, operator: Operator) -> Result<(), AgentError> {
     // whether it is needed.
     let end = future::block_on(future::or(
         link::run(&mut pump, dial, shared.clone(), &ties),
-        // On the link's thread and behind the buffer's lock: a sign that both are free.
+        // On the link's thread and behind the buffer's lock: a sign that both are free. A write that never comes
+        // back holds both, whoever asks.
         future::or(async { match systemd.attend(|| sign(&look.now())).await {} }, async {
-            match reload::follow(&requests.reload, &mut *reread, &mut watch, &allow).await {}
+            match reload.follow(&requests.reload, &mut reload::live(&mut watch, &allow)).await {}
         }),
     ));
     systemd.stopping();
@@ -275,6 +276,7 @@ pub fn glance(buffer: &Path) -> Result<Status, AgentError> {
         acknowledged: glance.acknowledged.0,
         batches: glance.usage.batches,
         rows: glance.usage.rows,
+        prepared: glance.prepared,
         bytes: glance.usage.bytes,
         ..status::Buffer::default()
     };

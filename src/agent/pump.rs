@@ -427,12 +427,11 @@ impl Pump {
         }
     }
 
-    /// Publishes the agent's state.
+    /// Publishes the agent's state. It is not retained: whoever subscribes later could not tell how old it is.
     pub fn report(&mut self, status: Vec<u8>, now: Instant) -> Result<(), PumpError> {
         if self.ready {
             let topic = self.topic(Channel::Status);
-            let retain = self.client.limits().is_some_and(|limits| limits.retain);
-            match self.client.publish(&topic, status, QoS::AtMostOnce, retain, 0, now) {
+            match self.client.publish(&topic, status, QoS::AtMostOnce, false, 0, now) {
                 // Batches are what counts.
                 Ok(()) | Err(SessionError::TooLarge { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -441,9 +440,10 @@ impl Pump {
         self.drain(now)
     }
 
-    /// Says goodbye: write what is left, then close.
-    pub fn disconnect(&mut self) {
-        self.out.extend(self.client.farewell());
+    /// Says goodbye: write what is left, then close. Where no other connection follows at once, the reason is
+    /// [`Reason::WITH_WILL`], so that what was reported last does not stand for an agent that is not there.
+    pub fn disconnect(&mut self, reason: Reason) {
+        self.out.extend(self.client.farewell(reason));
     }
 
     /// The next bytes for the link.

@@ -218,6 +218,8 @@ pub(super) fn run(
                 error!("source: stopped: {error}; next try in {} s", RETRY.as_secs());
                 ties.counters.source_is(State::Off);
                 ties.counters.stopped_by(Some(error.to_string()));
+                // The centre is told at once.
+                let _ = ties.staged.try_send(());
                 if !sleep(RETRY, &ties.stop) {
                     return Ok(());
                 }
@@ -467,7 +469,6 @@ impl<'a> Reader<'a> {
             None => After::Nothing,
             Some(Step::Begin(begin)) => After::Begin(begin),
             Some(Step::Rows(rows)) => {
-                self.staging.ties.counters.events.add(1);
                 let offset = rows.offset;
                 let operation = rows.rows.operation;
                 let bad = |error: DecodeError| {
@@ -523,6 +524,7 @@ impl<'a> Reader<'a> {
     }
 
     fn after(&mut self, after: After) -> Result<(), ReadError> {
+        self.staging.ties.counters.events.add(self.source.take_events());
         let looked = self.look_at_the_clock(&after);
         let now = self.now;
         if !matches!(after, After::Nothing | After::Dropped(Some(_))) || self.source.is_well() {
@@ -558,7 +560,6 @@ impl<'a> Reader<'a> {
             }
             After::Event => {}
             After::Begin(begin) => {
-                self.staging.ties.counters.events.add(1);
                 self.wait_for_room()?;
                 self.begin(&begin)?;
             }
@@ -754,6 +755,8 @@ impl<'a> Reader<'a> {
             }
             paused = must_wait(self.staging.ties);
         }
+        // It was not listened to meanwhile.
+        self.staging.ties.counters.source_seen(Instant::now());
         self.staging.ties.counters.paused.store(false, Ordering::Relaxed);
         if paused {
             return Err(ReadError::Stopped);
@@ -812,6 +815,9 @@ pub(super) fn persist<T>(
                 Err(BufferError::Disk { cause, .. }) => Some(*cause),
                 _ => inner.buffer.trouble(),
             };
+            if told {
+                ties.counters.source_seen(Instant::now());
+            }
             ties.counters.disk_is(cause.map_or(Disk::Well, disk));
             if start.elapsed() > SLOW {
                 ties.counters.disk_was_slow(Instant::now());

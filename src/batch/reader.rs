@@ -141,6 +141,19 @@ impl Batch {
         rows.iter().map(|row| self.transaction(row)).collect()
     }
 
+    /// How many row changes there are behind the first `skip` transactions.
+    pub fn rows_behind(&self, skip: usize) -> Result<u64, BatchError> {
+        if skip == 0 {
+            return Ok(self.rows_max.into());
+        }
+        let mut budget = self.budget;
+        let skipped = self.transaction_rows(&mut budget)?.into_iter().take(skip);
+        let skipped = skipped.fold(0, |sum: u64, record| sum.saturating_add(record.events));
+        let events = self.event_rows(&mut budget)?.into_iter();
+        let behind = events.skip(usize::try_from(skipped).unwrap_or(usize::MAX));
+        Ok(behind.fold(0, |sum, event| sum.saturating_add(event.rows)))
+    }
+
     /// Hands out every change in commit order, but for those of the first `skip` transactions.
     ///
     /// `schema` gives the table of a fingerprint.

@@ -18,7 +18,7 @@ pub struct Topic<'a> {
 pub enum Channel {
     /// Batches, from the agent.
     Data,
-    /// The agent's state, retained JSON; its last will says offline.
+    /// The agent's state as JSON, not retained; its last will says offline.
     Status,
     /// [`super::Ack`], from the collector, retained.
     Ack,

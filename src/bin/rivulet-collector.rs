@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use rivulet::collector::replay::{self, From};
 use rivulet::collector::serve::{self, Operator};
-use rivulet::collector::{log, pki, reload};
+use rivulet::collector::{log, pki};
 use rivulet::config::collector::{Config, SinkKind};
 use rivulet::telemetry::{logger, signals};
 
@@ -48,8 +48,8 @@ fn serve(path: &Path) -> Result<(), Failure> {
     let (config, text) = common::read(path, parse)?;
     logger::install(config.log).map_err(Failure::runtime)?;
     let requests = signals::requests().map_err(Failure::runtime)?;
-    let reread = common::rereader(path, text, reload::LIVE, parse);
-    serve::run(&config, Operator { requests, reread }).map_err(Failure::runtime)
+    let reload = common::reload(path, &text, parse);
+    serve::run(&config, Operator { requests, reload }).map_err(Failure::runtime)
 }
 
 fn replay(path: &Path, sink: &str, from: &From, agent: Option<&str>) -> Result<(), Failure> {

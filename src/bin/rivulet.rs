@@ -50,8 +50,8 @@ fn serve(path: &Path) -> Result<(), Failure> {
     let (config, text) = common::read(path, parse)?;
     logger::install(config.log).map_err(Failure::runtime)?;
     let requests = signals::requests().map_err(Failure::runtime)?;
-    let reread = common::rereader(path, text, agent::reload::LIVE, parse);
-    agent::run(&config, Operator { requests, reread }).map_err(|error| match error {
+    let reload = common::reload(path, &text, parse);
+    agent::run(&config, Operator { requests, reload }).map_err(|error| match error {
         AgentError::Unread(text) => Failure { code: 3, text },
         error => Failure::runtime(error),
     })
@@ -142,7 +142,7 @@ fn status(place: Place, show: Show) -> Result<(), Failure> {
     };
     if show == Show::Json {
         let json = serde_json::to_string_pretty(&status).map_err(Failure::runtime)?;
-        print(format_args!("{json}\n"))?;
+        print(logger::tame_json(json + "\n"))?;
     } else {
         print(&status)?;
     }

@@ -158,6 +158,8 @@ pub struct Glance {
     pub acknowledged: Sequence,
     /// How much there is.
     pub usage: Usage,
+    /// XA transactions that are prepared and not ended.
+    pub prepared: u64,
     /// Whether it was closed; otherwise an agent runs, or died.
     pub closed: bool,
 }

@@ -107,12 +107,7 @@ impl Buffer {
 
     /// How many have not ended.
     pub fn prepared_count(&self) -> Result<u64, BufferError> {
-        let select = "SELECT count(*) FROM prepared WHERE settled IS NULL";
-        let count = self
-            .db
-            .prepare_cached(select)
-            .and_then(|mut select| select.query_row([], |row| row.get::<_, i64>(0)));
-        Ok(count.map_err(Fault::from)?.unsigned_abs())
+        Ok(count(&self.db)?)
     }
 
     /// A part of it.
@@ -237,6 +232,13 @@ pub(super) fn unread(db: &Connection, checkpoint: &[u8]) -> Result<(), Fault> {
         }
     }
     over.into_iter().try_for_each(|id| delete(db, id))
+}
+
+/// How many are prepared and not ended.
+pub(super) fn count(db: &Connection) -> Result<u64, Fault> {
+    let select = "SELECT count(*) FROM prepared WHERE settled IS NULL";
+    let mut select = db.prepare_cached(select)?;
+    Ok(select.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
 }
 
 /// Drops parts that belong to nothing: a process died while it moved them.

@@ -85,6 +85,7 @@ impl Buffer {
             staged: state.sequence(state.visible),
             acknowledged: state.sequence(state.acked),
             usage: super::usage(&transaction, path, &state, rows)?,
+            prepared: prepared::count(&transaction)?,
             closed: state.clean,
         })
     }

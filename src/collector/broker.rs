@@ -114,10 +114,8 @@ async fn converse(broker: &Broker<'_>, connection: Connection, login: Option<Log
                      taken in its place, by every collector that finds the same"
                 ),
                 News::Batch { agent, message } => {
-                    if !broker.hall.bring(&agent, number, &answers) {
-                        let words =
-                            format!("agent {agent} is on the deny list: a batch is dropped");
-                        broker.hall.say(Level::Warn, &agent, &words);
+                    if !broker.hall.bring(&agent, number, &answers, Instant::now()) {
+                        deny(broker, &agent, "a batch");
                         continue;
                     }
                     let held = broker.hall.memory.take(message.len() + JOB_BYTES, &account);
@@ -127,7 +125,12 @@ async fn converse(broker: &Broker<'_>, connection: Connection, login: Option<Log
                     }
                 }
                 News::Heard { agent, ack } => broker.elsewhere.heard(&agent, ack),
-                News::Status { agent, text } => broker.hall.note_status(&agent, &text),
+                News::Status { agent, text } => {
+                    let now = Instant::now();
+                    if !broker.hall.bring_status(&agent, &text, number, &answers, now) {
+                        deny(broker, &agent, "its status");
+                    }
+                }
                 News::Stray(topic) => {
                     let words = format!("broker: a message on {} is not ours", tame(&topic));
                     broker.hall.say(Level::Warn, "broker", &words);
@@ -158,6 +161,11 @@ async fn converse(broker: &Broker<'_>, connection: Connection, login: Option<Log
             }
         };
     }
+}
+
+fn deny(broker: &Broker<'_>, agent: &str, what: &str) {
+    let words = format!("agent {agent} is on the deny list: {what} is dropped");
+    broker.hall.say(Level::Warn, agent, &words);
 }
 
 fn settings(broker: &Broker<'_>, login: Option<Login>) -> Settings {

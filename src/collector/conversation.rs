@@ -190,7 +190,7 @@ impl Conversation<'_> {
                         let _ = self.answers.try_send(Answer::Status(status));
                     }
                 }
-                Wish::Status(status) => self.hall.note_status(&self.agent, &status),
+                Wish::Status(status) => _ = self.hall.note_status(&self.agent, &status),
                 Wish::Refused(what) => {
                     let words = format!("agent {}: refused: {what}", self.agent);
                     self.hall.say(Level::Warn, &self.agent, &words);

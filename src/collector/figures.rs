@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::telemetry::health::HANGS_MS;
 use crate::telemetry::latency::Distribution;
 
 use super::intake::{Brought, Taken};
@@ -152,6 +153,12 @@ impl Pulse {
         }
     }
 
+    /// Whether it does nothing at all for so long that only a new start helps: it neither gets on nor fails.
+    pub(super) fn hangs(&self, now: Instant) -> bool {
+        let beat = self.locked();
+        beat.trouble.is_none() && now.saturating_duration_since(beat.at) > HANGS
+    }
+
     fn locked(&self) -> MutexGuard<'_, Beat> {
         self.beat.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,6 +166,8 @@ impl Pulse {
 
 /// How long nothing may happen: as at the agents.
 const SILENT_MAX: Duration = Duration::from_secs(60);
+/// As at the agents, too.
+const HANGS: Duration = Duration::from_millis(HANGS_MS);
 
 #[cfg(test)]
 mod tests {
@@ -195,7 +204,10 @@ mod tests {
         assert_eq!(hasty.reason(start + SILENT_MAX), None);
         let late = start + Duration::from_secs(75);
         assert_eq!(hasty.reason(late).unwrap(), "sink a: has not got on for 75 s");
+        let much_later = start + HANGS + Duration::from_secs(1);
+        assert!(hasty.hangs(much_later) && !hasty.hangs(late));
         hasty.fails("the disk is full");
+        assert!(!hasty.hangs(much_later), "that is mended where it is");
         patient.fails("refused");
         assert_eq!(hasty.reason(start).unwrap(), "sink a: the disk is full");
         assert_eq!(patient.reason(start), None);

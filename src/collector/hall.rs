@@ -10,9 +10,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use log::{Level, error, info, warn};
+use log::{Level, error, warn};
 use serde::Deserialize;
 use smol::channel::Sender;
 
@@ -69,12 +69,56 @@ pub(super) enum Answer {
 #[derive(Default)]
 struct Board {
     agents: HashMap<String, Seat>,
-    /// Agents that come through a broker: its number, and the way to it.
-    through: HashMap<String, (u64, Sender<Answer>)>,
+    /// Agents that come or came through a broker.
+    through: HashMap<String, Passage>,
     acks: HashMap<String, Ack>,
-    statuses: HashMap<String, (Bytes, State, Instant)>,
+    statuses: HashMap<String, Said>,
     denied: Denied,
     gossip: Gossip,
+}
+
+impl Board {
+    /// What is known of an agent, and what it said of itself.
+    fn look(&self, name: &str, now: Instant) -> (AgentState, Option<Bytes>) {
+        let ack = self.acks.get(name);
+        let connected = self.agents.contains_key(name);
+        let through_broker = self.through.get(name).is_some_and(|passage| passage.is_open(now));
+        // What somebody said who has gone since is not how he is.
+        let said = self.statuses.get(name).filter(|_| connected || through_broker);
+        let state = AgentState {
+            name: name.to_owned(),
+            connected,
+            through_broker,
+            epoch: ack.map_or(0, |ack| ack.epoch),
+            sequence: ack.map_or(0, |ack| ack.sequence.0),
+            status_age_ms: said.map(|said| {
+                let age = now.saturating_duration_since(said.at);
+                u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+            }),
+            ..AgentState::default()
+        };
+        (state, said.map(|said| said.bytes.clone()))
+    }
+}
+
+/// How an agent comes that comes through a broker.
+struct Passage {
+    /// The broker's, and the way to it.
+    number: u64,
+    answers: Sender<Answer>,
+    /// When something of the agent came, and whether that was not its last word.
+    heard: Instant,
+    is_online: bool,
+}
+
+impl Passage {
+    fn is_open(&self, now: Instant) -> bool {
+        self.is_online && self.is_fresh(now)
+    }
+
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) < PASSAGE_MAX
+    }
 }
 
 struct Seat {
@@ -83,13 +127,46 @@ struct Seat {
     answers: Sender<Answer>,
 }
 
+/// What an agent said of itself last.
+struct Said {
+    bytes: Bytes,
+    gist: Gist,
+    at: Instant,
+}
+
+/// Whether it is well, and if not, why, without numbers.
+type Gist = (bool, Vec<String>);
+
 /// What of an agent's status is worth a line when it changes.
-#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct State {
     healthy: bool,
     reasons: Vec<String>,
-    stopped: Option<String>,
+}
+
+impl State {
+    /// What tells two of them apart. Reasons count how long they last: by their numbers each is new each time.
+    fn gist(&self) -> Gist {
+        let words = |reason: &String| reason.replace(|c: char| c.is_ascii_digit(), "");
+        (self.healthy, self.reasons.iter().map(words).collect())
+    }
+
+    /// The last will gives no reasons.
+    fn is_last_word(&self) -> bool {
+        !self.healthy && self.reasons.is_empty()
+    }
+
+    fn words(&self, agent: &str) -> (Level, String) {
+        if self.is_last_word() {
+            (Level::Info, format!("agent {agent} is offline, by its last word"))
+        } else if self.healthy {
+            (Level::Info, format!("agent {agent} says that it is well"))
+        } else {
+            let why = tame(&self.reasons.join("; "));
+            (Level::Warn, format!("agent {agent} says that it is not well: {why}"))
+        }
+    }
 }
 
 /// The limits of all connections.
@@ -173,25 +250,22 @@ impl Hall {
 
     /// What an agent said of itself last.
     pub(super) fn status(&self, agent: &str) -> Option<Bytes> {
-        self.board().statuses.get(agent).map(|(bytes, ..)| bytes.clone())
+        self.board().statuses.get(agent).map(|said| said.bytes.clone())
     }
 
-    /// Keeps what an agent says of itself, and says so in the log when it matters.
-    pub(super) fn note_status(&self, agent: &str, status: &Bytes) {
+    /// Keeps what an agent says of itself, and says so in the log when it matters. `false` if it is its last word.
+    pub(super) fn note_status(&self, agent: &str, status: &Bytes) -> bool {
         let state: State = serde_json::from_slice(status).unwrap_or_default();
         // It outlives the packet that it came in.
         let kept = Bytes::copy_from_slice(status);
-        let mut board = self.board();
-        let before = board.statuses.get(agent).map(|(_, state, _)| state);
-        if before != Some(&state) {
-            let why = [&state.reasons[..], state.stopped.as_slice()].concat().join("; ");
-            match (state.healthy, why.is_empty()) {
-                (true, _) => info!("agent {agent} says that it is well"),
-                (false, true) => info!("agent {agent} is offline, by its last word"),
-                (false, false) => warn!("agent {agent} says that it is not well: {}", tame(&why)),
-            }
+        let said = Said { bytes: kept, gist: state.gist(), at: Instant::now() };
+        let gist = said.gist.clone();
+        let before = self.board().statuses.insert(agent.to_owned(), said);
+        if before.is_none_or(|before| before.gist != gist) {
+            let (level, words) = state.words(agent);
+            self.say(level, agent, &words);
         }
-        board.statuses.insert(agent.to_owned(), (kept, state, Instant::now()));
+        !state.is_last_word()
     }
 
     /// Whether there is no place for this agent. One that is connected already takes its own.
@@ -236,15 +310,49 @@ impl Hall {
         true
     }
 
-    /// An agent's batches come through the broker that has this number: what it is told goes there, too.
-    /// `false` if it is denied.
-    pub(super) fn bring(&self, agent: &str, number: u64, answers: &Sender<Answer>) -> bool {
+    /// An agent comes through the broker that has this number: what it is told goes there, too. `false` if it
+    /// is denied.
+    pub(super) fn bring(
+        &self,
+        agent: &str,
+        number: u64,
+        answers: &Sender<Answer>,
+        now: Instant,
+    ) -> bool {
         let mut board = self.board();
         if board.denied.denies(agent, &UNKNOWN) {
             return false;
         }
-        if board.through.get(agent).is_none_or(|(known, _)| *known != number) {
-            board.through.insert(agent.to_owned(), (number, answers.clone()));
+        match board.through.get_mut(agent) {
+            Some(passage) if passage.number == number => {
+                (passage.heard, passage.is_online) = (now, true);
+            }
+            _ => {
+                // Nobody waits for an answer that long.
+                board.through.retain(|_, passage| passage.is_fresh(now));
+                let answers = answers.clone();
+                let passage = Passage { number, answers, heard: now, is_online: true };
+                board.through.insert(agent.to_owned(), passage);
+            }
+        }
+        true
+    }
+
+    /// The same with what the agent says of itself: its last word ends it, but for what is under way.
+    pub(super) fn bring_status(
+        &self,
+        agent: &str,
+        status: &Bytes,
+        number: u64,
+        answers: &Sender<Answer>,
+        now: Instant,
+    ) -> bool {
+        if !self.bring(agent, number, answers, now) {
+            return false;
+        }
+        let is_online = self.note_status(agent, status);
+        if let Some(passage) = self.board().through.get_mut(agent) {
+            passage.is_online = is_online;
         }
         true
     }
@@ -262,36 +370,31 @@ impl Hall {
         }
     }
 
-    /// How many agents are known by a connection of their own or through a broker.
-    pub(super) fn agents(&self) -> usize {
+    /// How many agents are here, by a connection of their own or through a broker.
+    pub(super) fn agents(&self, now: Instant) -> usize {
         let board = self.board();
-        board.agents.len() + board.through.len()
+        let open = |(name, passage): &(&String, &Passage)| {
+            passage.is_open(now) && !board.agents.contains_key(*name)
+        };
+        board.agents.len() + board.through.iter().filter(open).count()
     }
 
     /// All of whom something is known, by name.
     pub(super) fn known(&self, now: Instant) -> Vec<AgentState> {
-        let board = self.board();
-        let names: BTreeSet<&String> =
-            board.acks.keys().chain(board.agents.keys()).chain(board.through.keys()).collect();
-        let state = |name: &String| {
-            let ack = board.acks.get(name);
-            let said = board.statuses.get(name);
-            AgentState {
-                name: name.clone(),
-                connected: board.agents.contains_key(name),
-                through_broker: board.through.contains_key(name),
-                epoch: ack.map_or(0, |ack| ack.epoch),
-                sequence: ack.map_or(0, |ack| ack.sequence.0),
-                tally: self.figures.of(name),
-                status_age_ms: said.map(|(.., at)| {
-                    let age = now.saturating_duration_since(*at);
-                    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
-                }),
-                // Who says something else of himself says nothing.
-                status: said.and_then(|(bytes, ..)| serde_json::from_slice(bytes).ok()),
-            }
+        let (mut known, statuses): (Vec<AgentState>, Vec<Option<Bytes>>) = {
+            let board = self.board();
+            let open = board.through.iter().filter(|(_, passage)| passage.is_open(now));
+            let here = board.agents.keys().chain(open.map(|(name, _)| name));
+            let names: BTreeSet<&String> = board.acks.keys().chain(here).collect();
+            names.into_iter().map(|name| board.look(name, now)).unzip()
         };
-        names.into_iter().map(state).collect()
+        // Without the board, which all others wait for.
+        for (agent, status) in known.iter_mut().zip(statuses) {
+            agent.tally = self.figures.of(&agent.name);
+            // Who says something else of himself says nothing.
+            agent.status = status.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        }
+        known
     }
 
     /// Tells everybody that the collector stops.
@@ -333,9 +436,9 @@ impl Hall {
             if let Some(seat) = board.agents.get(&agent) {
                 let _ = seat.answers.try_send(Answer::Ack(ack.clone()));
             }
-            if let Some((_, broker)) = board.through.get(&agent) {
+            if let Some(passage) = board.through.get(&agent) {
                 let pass = Answer::Pass { agent: agent.clone(), ack: ack.clone() };
-                let _ = broker.try_send(pass);
+                let _ = passage.answers.try_send(pass);
             }
             board.acks.insert(agent, Ack { demand: None, why: String::new(), ..ack });
         }
@@ -346,12 +449,16 @@ impl Hall {
     }
 }
 
+/// How long an agent of which nothing comes through a broker counts as being there: it reports every 30 s.
+const PASSAGE_MAX: Duration = Duration::from_secs(100);
 /// Whoever comes through a broker shows his certificate there, not here: only his name can be denied.
 const UNKNOWN: [u8; 32] = [0; 32];
 
 #[cfg(test)]
 pub(super) mod tests {
     use smol::channel::{self, Receiver};
+
+    use crate::telemetry::Status;
 
     use super::super::memory::Account;
     use super::*;
@@ -410,6 +517,72 @@ pub(super) mod tests {
         assert!(!hall.enter("edge-1", [1; 32], 3, &answers));
         hall.deny(Denied::default());
         assert!(hall.enter("edge-1", [1; 32], 4, &answers));
+    }
+
+    #[test]
+    fn an_agent_that_has_gone_says_no_more_how_it_is() {
+        let hall = hall(9);
+        let (answers, _inbox) = channel::unbounded();
+        assert!(hall.enter("edge-1", [1; 32], 1, &answers));
+        let status = serde_json::to_vec(&Status { healthy: true, ..Status::default() }).unwrap();
+        hall.note_status("edge-1", &Bytes::from(status));
+        let now = Instant::now();
+        let told = |hall: &Hall| {
+            let known = hall.known(now);
+            known.first().map(|agent| (agent.status.is_some(), agent.status_age_ms.is_some()))
+        };
+        assert_eq!(told(&hall), Some((true, true)));
+        hall.answer(
+            Vec::new(),
+            Taken { acks: vec![("edge-1".into(), Ack::default())], ..Taken::default() },
+        );
+        hall.leave("edge-1", 1);
+        assert_eq!(told(&hall), Some((false, false)));
+    }
+
+    #[test]
+    fn who_comes_through_a_broker_is_there_until_his_last_word_or_for_a_while() {
+        let hall = hall(9);
+        let (answers, inbox) = channel::unbounded();
+        let now = Instant::now();
+        let names = |now| -> Vec<(String, bool)> {
+            let known = hall.known(now).into_iter();
+            known.map(|agent| (agent.name, agent.status.is_some())).collect()
+        };
+        let well = serde_json::to_vec(&Status { healthy: true, ..Status::default() }).unwrap();
+        let (well, gone) = (Bytes::from(well), Bytes::from_static(b"{\"agent\":\"edge-1\"}"));
+        let status = |status: &Bytes, now| hall.bring_status("edge-1", status, 1, &answers, now);
+        assert!(status(&well, now), "also if it brings no batches");
+        assert_eq!((names(now), hall.agents(now)), (vec![("edge-1".into(), true)], 1));
+        assert!(hall.enter("edge-1", [1; 32], 2, &answers));
+        assert_eq!(hall.agents(now), 1, "on two ways it is one");
+        hall.leave("edge-1", 2);
+
+        assert!(status(&gone, now));
+        assert_eq!((names(now), hall.agents(now)), (vec![], 0));
+        let acks = vec![("edge-1".into(), Ack::default())];
+        hall.answer(Vec::new(), Taken { acks, ..Taken::default() });
+        assert!(
+            matches!(inbox.try_recv(), Ok(Answer::Pass { .. })),
+            "what was under way is answered"
+        );
+        assert_eq!(names(now), [("edge-1".to_owned(), false)]);
+
+        assert!(status(&well, now));
+        assert_eq!(hall.agents(now + PASSAGE_MAX), 0);
+        assert_eq!(names(now + PASSAGE_MAX), [("edge-1".to_owned(), false)]);
+        hall.deny(Denied::parse("edge-1", |_| true).unwrap());
+        let before = hall.status("edge-1");
+        assert!(!status(&gone, now) && hall.status("edge-1") == before);
+    }
+
+    #[test]
+    fn what_lasts_is_said_once() {
+        let gist = |reason: &str| State { reasons: vec![reason.to_owned()], healthy: false }.gist();
+        let down = gist("link: down for 75 s");
+        assert_eq!(down, gist("link: down for 1105 s"));
+        assert_ne!(down, gist("source: connected, but silent for 75 s"));
+        assert_ne!(down, State::default().gist());
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct Taken {
     pub refused: Vec<Option<Refusal>>,
     /// Batches that were logged.
     pub batches: u64,
-    /// Row changes in them.
+    /// Row changes in them that were not here already.
     pub rows: u64,
     /// What each agent brought.
     pub brought: HashMap<String, Brought>,
@@ -52,7 +52,7 @@ pub struct Brought {
     pub batches: u64,
     /// Their bytes, as they came.
     pub bytes: u64,
-    /// Row changes in them.
+    /// Row changes in them that were not here already.
     pub rows: u64,
     /// When each transaction that ends in them was committed, in microseconds since 1970; many logs tell
     /// whole seconds.
@@ -292,10 +292,14 @@ impl Intake {
             return Ok(None);
         }
         let skip = if overlaps { ledger.skip(&message.meta, &transactions) } else { 0 };
+        let rows = match batch.rows_behind(skip as usize) {
+            Ok(rows) => rows,
+            Err(error) => return Ok(Some(Refusal::Batch(error))),
+        };
         let brought = draft.brought(agent);
         brought.batches += 1;
         brought.bytes += bytes.len() as u64;
-        brought.rows += u64::from(message.meta.rows);
+        brought.rows += rows;
         brought.let_go += u64::from(gap);
         let ended = transactions.iter().skip(skip as usize).filter(|one| one.last_offset > 0);
         brought.committed_us.extend(ended.map(committed_us));
@@ -323,7 +327,7 @@ impl Intake {
         draft.ledgers.insert(agent.to_owned(), ledger);
         draft.demands.remove(agent);
         draft.taken.batches += 1;
-        draft.taken.rows += u64::from(message.meta.rows);
+        draft.taken.rows += rows;
         Ok(None)
     }
 

@@ -33,6 +33,12 @@ impl Edge {
     }
 
     fn next(&mut self, bytes: usize, schemas_are_known: bool) -> (Identity, Vec<u8>) {
+        self.transaction(bytes);
+        let sealed = self.builder.seal(|_| schemas_are_known).unwrap().unwrap();
+        self.framed(&sealed)
+    }
+
+    fn transaction(&mut self, bytes: usize) {
         let columns = vec![Column { kind: Kind::Blob, ..Column::default() }];
         let table = Arc::new(Table { columns, ..Table::default() });
         let row: Vec<u8> = (0..bytes).map(|_| fastrand::u8(..)).collect();
@@ -43,8 +49,6 @@ impl Edge {
         self.builder.row(&[], &[Cell::Value(&row)]);
         self.offset += 1000;
         self.builder.commit(Commit { end_offset: self.offset, xid: None });
-        let sealed = self.builder.seal(|_| schemas_are_known).unwrap().unwrap();
-        self.framed(&sealed)
     }
 
     fn framed(&mut self, sealed: &Sealed) -> (Identity, Vec<u8>) {
@@ -168,4 +172,26 @@ fn parts_that_went_on_elsewhere_are_not_joined_with_what_comes_next() {
     let only = reader.next(0).unwrap().unwrap();
     let message = Message::parse(&only.message).unwrap();
     assert_eq!((message.identity.sequence, only.ends), (Sequence(5), true));
+}
+
+#[test]
+fn what_comes_again_beside_something_new_is_not_counted_again() {
+    let folder = TempDir::new().unwrap();
+    let mut intake = intake(&folder, "log");
+    let mut edge = Edge::new();
+    let now = Instant::now();
+    let take = |intake: &mut Intake, message| {
+        let taken = intake.take(&[inbound(message)], now).unwrap();
+        assert_eq!(taken.refused, [None]);
+        let brought = &taken.brought[AGENT];
+        assert_eq!(taken.rows, brought.rows);
+        (brought.batches, brought.rows, brought.committed_us.len())
+    };
+    let first = edge.next(10, false).1;
+    assert_eq!(take(&mut intake, first), (1, 1, 1));
+    // The agent lost its buffer and reads again from where it began.
+    let mut edge = Edge { epoch: 2, ..Edge::new() };
+    edge.transaction(10);
+    let both = edge.next(10, false).1;
+    assert_eq!(take(&mut intake, both), (1, 1, 1));
 }

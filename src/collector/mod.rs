@@ -22,7 +22,7 @@ pub mod log;
 mod memory;
 mod pace;
 pub mod pki;
-pub mod reload;
+mod reload;
 pub mod replay;
 pub mod serve;
 mod stands;

@@ -1,25 +1,12 @@
-//! SHELL: what an operator changes while the collector runs: SIGHUP, the file again, and what of it counts at
-//! once. Certificates and the deny list are followed on disk without it.
+//! What of its configuration a collector takes over while it runs. Certificates and the deny list are followed
+//! on disk without being asked.
 
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use smol::channel::Receiver;
-
 use crate::config::collector::{Config, Journal};
-use crate::config::reload::Reread;
+use crate::config::reload::Live;
 use crate::telemetry::logger;
-use crate::telemetry::watch::Watch;
-
-/// The settings that count at once.
-pub const LIVE: &[&str] = &[
-    "journal.age_max",
-    "journal.bytes_max",
-    "log.format",
-    "log.level",
-    "telemetry.allow_remote",
-    "telemetry.listen",
-];
+use crate::telemetry::watch::{self, Watch};
 
 /// What of the journal is kept although every sink has it.
 #[derive(Debug, Default)]
@@ -36,20 +23,13 @@ impl Retained {
     }
 }
 
-/// For as long as it is polled: does what is wished.
-pub(super) async fn follow(
-    wishes: &Receiver<()>,
-    reread: &mut dyn FnMut() -> Option<Reread<Config>>,
-    watch: &mut Watch,
-    retained: &Retained,
-) -> Infallible {
-    while wishes.recv().await.is_ok() {
-        let Some(reread) = reread() else { continue };
-        let config = &reread.config;
-        logger::change(config.log);
-        watch.change(&config.telemetry);
-        retained.change(&config.journal);
-        reread.tell();
-    }
-    std::future::pending().await
+/// The settings that count at once.
+pub(super) fn live<'a>(watch: &'a mut Watch, retained: &'a Retained) -> [Live<'a, Config>; 3] {
+    [
+        Live::new(logger::SETTINGS, |config: &Config| logger::change(config.log)),
+        Live::trying(watch::SETTINGS, |config: &Config| watch.change(&config.telemetry)),
+        Live::new(JOURNAL, |config: &Config| retained.change(&config.journal)),
+    ]
 }
+
+const JOURNAL: &[&str] = &["journal.age_max", "journal.bytes_max"];

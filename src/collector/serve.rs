@@ -20,7 +20,7 @@ use smol::future;
 
 use crate::batch::Limits;
 use crate::config::collector as config;
-use crate::config::reload::Reread;
+use crate::config::reload::Reload;
 use crate::envelope::debezium;
 use crate::mqtt::ServerSettings;
 use crate::sink::file::Files;
@@ -91,8 +91,8 @@ const RECEIVE_MAXIMUM: u16 = 64;
 pub struct Operator {
     /// When.
     pub requests: Requests,
-    /// Reads the configuration again; `None` if it cannot be used, which the log has been told.
-    pub reread: Box<dyn FnMut() -> Option<Reread<config::Config>>>,
+    /// The configuration, which can be read again.
+    pub reload: Reload<config::Config>,
 }
 
 /// Runs until it is asked to stop.
@@ -100,7 +100,7 @@ pub struct Operator {
 /// # Errors
 /// Why it could not start. What happens later is logged and retried.
 pub fn run(config: &config::Config, operator: Operator) -> Result<(), ServeError> {
-    let Operator { requests, mut reread } = operator;
+    let Operator { requests, mut reload } = operator;
     let started = Instant::now();
     prepare(&config.data_dir)?;
     let (listen, broker) = (config.listen.as_ref(), config.broker.as_ref());
@@ -182,7 +182,7 @@ pub fn run(config: &config::Config, operator: Operator) -> Result<(), ServeError
     let systemd = Notifier::from_env();
     let told = async { match systemd.attend(|| look.sign()).await {} };
     let changed = async {
-        match reload::follow(&requests.reload, &mut *reread, &mut watch, &retained).await {}
+        match reload.follow(&requests.reload, &mut reload::live(&mut watch, &retained)).await {}
     };
     smol::block_on(future::or(
         async {
@@ -247,15 +247,16 @@ impl Look {
         sinks.chain(&self.others).filter_map(|pulse| pulse.reason(now)).collect()
     }
 
-    /// The doors' thread turns, and the board is free.
+    /// The doors' thread turns, and the board is free. A sink waits for whoever reads it, and may do so for ever.
     fn sign(&self) -> Sign {
-        let agents = format!("agents that are in: {}", self.hall.agents());
-        let reasons = self.reasons(Instant::now()).join("; ");
+        let now = Instant::now();
+        let agents = format!("agents that are in: {}", self.hall.agents(now));
+        let reasons = self.reasons(now).join("; ");
         let words = match reasons.is_empty() {
             true => agents,
             false => format!("NOT HEALTHY: {reasons} ({agents})"),
         };
-        Sign { words, alive: true }
+        Sign { words, alive: !self.others.iter().any(|part| part.hangs(now)) }
     }
 
     /// A page for those who watch.
@@ -274,10 +275,15 @@ impl Look {
     fn state(&self) -> State {
         let now = Instant::now();
         let (reasons, uptime) = (self.reasons(now), now.saturating_duration_since(self.started));
-        let sink = |sink: &Fed| SinkState {
-            name: sink.name.clone(),
-            entry: sink.passed.load(Ordering::Relaxed),
-            healthy: sink.pulse.reason(now).is_none(),
+        let journal = self.hall.figures.journal();
+        let sink = |sink: &Fed| {
+            let entry = sink.passed.load(Ordering::Relaxed);
+            SinkState {
+                name: sink.name.clone(),
+                entry,
+                behind: journal.last.saturating_sub(entry),
+                healthy: sink.pulse.reason(now).is_none(),
+            }
         };
         State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -285,7 +291,7 @@ impl Look {
             uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
             healthy: reasons.is_empty(),
             reasons,
-            journal: self.hall.figures.journal(),
+            journal,
             journal_bytes_max: self.retained.bytes_max.load(Ordering::Relaxed),
             waiting_batches: self.hall.line.len() as u64,
             memory_bytes: self.hall.memory.held() as u64,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::telemetry::exposition::{Kind, Labels, Page, Value};
+use crate::telemetry::exposition::{Kind, Labels, Page, Row, Value};
 use crate::telemetry::metrics;
 use crate::telemetry::status::Status;
 
@@ -49,6 +49,8 @@ pub(super) struct SinkState {
     pub(super) name: String,
     /// The last entry of the journal that it has.
     pub(super) entry: u64,
+    /// How many entries behind that the journal has.
+    pub(super) behind: u64,
     /// Whether it gets on.
     pub(super) healthy: bool,
 }
@@ -74,105 +76,107 @@ pub(super) struct AgentState {
     pub(super) status: Option<Status>,
 }
 
-/// A figure of the collector.
-struct Figure(Kind, &'static str, &'static str, fn(&State) -> Value);
-
-const FIGURES: [Figure; 12] = [
-    Figure(Gauge, "uptime_seconds", "Since the collector's start.", |s| Ms(s.uptime_ms)),
-    Figure(Gauge, "healthy", "Whether there is progress: /healthz says why not.", |s| {
-        Flag(s.healthy)
+/// Of the collector.
+const FIGURES: [Row<State>; 12] = [
+    Row::new(Gauge, "uptime_seconds", "Since the collector's start.", |s| Some(Ms(s.uptime_ms))),
+    Row::new(Gauge, "healthy", "Whether there is progress: /healthz says why not.", |s| {
+        Some(Flag(s.healthy))
     }),
-    Figure(Gauge, "agents_connected", "Agents with a connection of their own.", |s| {
-        Count(s.agents.iter().filter(|agent| agent.connected).count() as u64)
+    Row::new(Gauge, "agents_connected", "Agents with a connection of their own.", |s| {
+        Some(Count(s.agents.iter().filter(|agent| agent.connected).count() as u64))
     }),
-    Figure(Gauge, "agents_known", "Agents of which something is known.", |s| {
-        Count(s.agents.len() as u64)
+    Row::new(Gauge, "agents_known", "Agents of which something is known.", |s| {
+        Some(Count(s.agents.len() as u64))
     }),
-    Figure(Gauge, "journal_entry", "The number of the journal's last entry.", |s| {
-        Count(s.journal.last)
+    Row::new(Gauge, "journal_entry", "The number of the journal's last entry.", |s| {
+        Some(Count(s.journal.last))
     }),
-    Figure(Gauge, "journal_bytes", "Bytes of the journal's files.", |s| Count(s.journal.bytes)),
-    Figure(Gauge, "journal_limit_bytes", "Above it what every sink has is forgotten.", |s| {
-        Count(s.journal_bytes_max)
+    Row::new(Gauge, "journal_bytes", "Bytes of the journal's files.", |s| {
+        Some(Count(s.journal.bytes))
     }),
-    Figure(Gauge, "waiting_batches", "Batches that wait to be logged.", |s| {
-        Count(s.waiting_batches)
+    Row::new(Gauge, "journal_limit_bytes", "Above it what every sink has is forgotten.", |s| {
+        Some(Count(s.journal_bytes_max))
     }),
-    Figure(Gauge, "memory_bytes", "Bytes of batches that arrive or wait.", |s| {
-        Count(s.memory_bytes)
+    Row::new(Gauge, "waiting_batches", "Batches that wait to be logged.", |s| {
+        Some(Count(s.waiting_batches))
     }),
-    Figure(Gauge, "memory_limit_bytes", "Their limit.", |s| Count(s.memory_bytes_max)),
-    Figure(
+    Row::new(Gauge, "memory_bytes", "Bytes of batches that arrive or wait.", |s| {
+        Some(Count(s.memory_bytes))
+    }),
+    Row::new(Gauge, "memory_limit_bytes", "Their limit.", |s| Some(Count(s.memory_bytes_max))),
+    Row::new(
         Counter,
         "refused_messages_total",
         "Messages that are no batches of their sender.",
-        |s| Count(s.refused),
+        |s| Some(Count(s.refused)),
     ),
-    Figure(Gauge, "sinks", "Sinks.", |s| Count(s.sinks.len() as u64)),
+    Row::new(Gauge, "sinks", "Sinks.", |s| Some(Count(s.sinks.len() as u64))),
 ];
 
-/// A gauge of each sink.
-struct OfSink(&'static str, &'static str, fn(&State, &SinkState) -> Value);
-
-const OF_SINKS: [OfSink; 3] = [
-    OfSink("sink_entry", "The last entry of the journal that the sink has.", |_, sink| {
-        Count(sink.entry)
+/// Of each sink.
+const OF_SINKS: [Row<SinkState>; 3] = [
+    Row::new(Gauge, "sink_entry", "The last entry of the journal that the sink has.", |sink| {
+        Some(Count(sink.entry))
     }),
-    OfSink(
+    Row::new(
+        Gauge,
         "sink_behind_entries",
         "Entries of the journal that the sink does not have.",
-        |state, sink| Count(state.journal.last.saturating_sub(sink.entry)),
+        |sink| Some(Count(sink.behind)),
     ),
-    OfSink("sink_healthy", "Whether the sink gets on.", |_, sink| Flag(sink.healthy)),
+    Row::new(Gauge, "sink_healthy", "Whether the sink gets on.", |sink| Some(Flag(sink.healthy))),
 ];
 
-/// A figure of each agent.
-struct Each(Kind, &'static str, &'static str, fn(&AgentState) -> Option<Value>);
-
-const EACH: [Each; 14] = [
-    Each(Gauge, "connected", "Whether the agent has a connection of its own.", |a| {
+/// Of each agent.
+const EACH: [Row<AgentState>; 14] = [
+    Row::new(Gauge, "connected", "Whether the agent has a connection of its own.", |a| {
         Some(Flag(a.connected))
     }),
-    Each(Gauge, "through_broker", "Whether the agent's batches come through a broker.", |a| {
+    Row::new(Gauge, "through_broker", "Whether the agent comes through a broker.", |a| {
         Some(Flag(a.through_broker))
     }),
-    Each(Gauge, "epoch", "The agent's epoch.", |a| Some(Count(a.epoch))),
-    Each(Gauge, "sequence", "The last batch of the epoch that is durable.", |a| {
+    Row::new(Gauge, "epoch", "The agent's epoch.", |a| Some(Count(a.epoch))),
+    Row::new(Gauge, "sequence", "The last batch of the epoch that is durable.", |a| {
         Some(Count(a.sequence))
     }),
-    Each(Counter, "batches_total", "Batches made durable.", |a| Some(Count(a.tally.batches))),
-    Each(Counter, "bytes_total", "Bytes of these batches, as they came.", |a| {
+    Row::new(Counter, "batches_total", "Batches made durable.", |a| Some(Count(a.tally.batches))),
+    Row::new(Counter, "bytes_total", "Bytes of these batches, as they came.", |a| {
         Some(Count(a.tally.bytes))
     }),
-    Each(Counter, "transactions_total", "Transactions that end in them.", |a| {
+    Row::new(Counter, "transactions_total", "Transactions that end in them.", |a| {
         Some(Count(a.tally.transactions))
     }),
-    Each(Counter, "rows_total", "Row changes in them.", |a| Some(Count(a.tally.rows))),
-    Each(Counter, "duplicates_total", "Batches that were here already.", |a| {
+    Row::new(
+        Counter,
+        "rows_total",
+        "Row changes in them, without those that were here already.",
+        |a| Some(Count(a.tally.rows)),
+    ),
+    Row::new(Counter, "duplicates_total", "Batches that were here already.", |a| {
         Some(Count(a.tally.duplicates))
     }),
-    Each(
+    Row::new(
         Counter,
         "gaps_total",
         "How often batches were asked for again, because one was missing.",
         |a| Some(Count(a.tally.gaps)),
     ),
-    Each(
+    Row::new(
         Counter,
         "let_go_total",
         "How often the agent's operator let something be missing (on_gap).",
         |a| Some(Count(a.tally.let_go)),
     ),
-    Each(
+    Row::new(
         Gauge,
         "last_commit_timestamp_seconds",
         "When the transaction that became durable last was committed, by its server's clock.",
         |a| Some(Us(a.tally.last_commit_us)).filter(|_| a.tally.last_commit_us > 0),
     ),
-    Each(Gauge, "lag_seconds", "How old that transaction was when it became durable.", |a| {
+    Row::new(Gauge, "lag_seconds", "How old that transaction was when it became durable.", |a| {
         Some(Us(a.tally.lag_us)).filter(|_| a.tally.last_commit_us > 0)
     }),
-    Each(Gauge, "status_age_seconds", "Since the agent told how it is.", |a| {
+    Row::new(Gauge, "status_age_seconds", "Since the agent told how it is.", |a| {
         a.status_age_ms.map(Ms)
     }),
 ];
@@ -187,50 +191,34 @@ pub(super) fn page(state: &State) -> String {
     let info = format!("{PREFIX}info");
     page.family(&info, Gauge, "1, and which version this is.");
     page.sample(&info, &[("version", &state.version)], Count(1));
-    for Figure(kind, name, help, read) in &FIGURES {
-        let name = format!("{PREFIX}{name}");
-        page.family(&name, *kind, help);
-        page.sample(&name, &[], read(state));
-    }
-    sinks(&mut page, state);
+    page.table(PREFIX, &FIGURES, &[(&[], state)]);
+    let labels: Vec<[(&str, &str); 1]> =
+        state.sinks.iter().map(|sink| [("sink", sink.name.as_str())]).collect();
+    let sinks: Vec<(&Labels<'_>, &SinkState)> =
+        state.sinks.iter().zip(&labels).map(|(sink, labels)| (&labels[..], sink)).collect();
+    page.table(PREFIX, &OF_SINKS, &sinks);
     let labels: Vec<[(&str, &str); 1]> =
         state.agents.iter().map(|agent| [("agent", agent.name.as_str())]).collect();
-    for Each(kind, name, help, read) in &EACH {
-        let name = format!("{PREFIX}{name}");
-        page.family(&name, *kind, help);
-        for (agent, labels) in state.agents.iter().zip(&labels) {
-            if let Some(value) = read(agent) {
-                page.sample(&name, labels, value);
-            }
-        }
-    }
+    let agents: Vec<(&Labels<'_>, &AgentState)> =
+        state.agents.iter().zip(&labels).map(|(agent, labels)| (&labels[..], agent)).collect();
+    page.table(PREFIX, &EACH, &agents);
     page.family(
         LATENCY,
         Kind::Histogram,
         "From a transaction's commit to its place in the journal.",
     );
-    for (agent, labels) in state.agents.iter().zip(&labels) {
+    for (labels, agent) in &agents {
         page.histogram(LATENCY, labels, &agent.tally.latency);
     }
-    let told = state.agents.iter().zip(&labels);
-    let told: Vec<(&Labels<'_>, &Status)> =
-        told.filter_map(|(agent, labels)| Some((&labels[..], agent.status.as_ref()?))).collect();
-    metrics::write(&mut page, &told);
+    let told = agents.iter().filter_map(|(labels, agent)| Some((*labels, agent.status.as_ref()?)));
+    metrics::write(&mut page, &told.collect::<Vec<_>>());
     page.into_text()
-}
-
-fn sinks(page: &mut Page, state: &State) {
-    for OfSink(name, help, read) in &OF_SINKS {
-        let name = format!("{PREFIX}{name}");
-        page.family(&name, Gauge, help);
-        for sink in &state.sinks {
-            page.sample(&name, &[("sink", &sink.name)], read(state, sink));
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::telemetry::exposition::tests::names_tell_what_they_are;
+
     use super::*;
 
     #[test]
@@ -252,10 +240,9 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_what_they_are() {
-        let names = FIGURES.iter().map(|Figure(kind, name, ..)| (kind, name));
-        for (kind, name) in names.chain(EACH.iter().map(|Each(kind, name, ..)| (kind, name))) {
-            assert_eq!(name.ends_with("_total"), *kind == Counter, "{name}");
-        }
+    fn figures_are_named_for_what_they_are() {
+        names_tell_what_they_are(&FIGURES);
+        names_tell_what_they_are(&OF_SINKS);
+        names_tell_what_they_are(&EACH);
     }
 }

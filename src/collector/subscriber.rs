@@ -188,7 +188,7 @@ impl Subscriber {
 
     /// Says goodbye: write what is left, then close.
     pub fn disconnect(&mut self) {
-        self.out.extend(self.client.farewell());
+        self.out.extend(self.client.farewell(Reason::SUCCESS));
     }
 
     /// The next bytes for the link.

@@ -294,8 +294,8 @@ impl Client {
     }
 
     /// Says goodbye as [`Client::disconnect`] does, for good: what is left to be written.
-    pub fn farewell(&mut self) -> impl Iterator<Item = Bytes> {
-        self.disconnect(Reason::SUCCESS);
+    pub fn farewell(&mut self, reason: Reason) -> impl Iterator<Item = Bytes> {
+        self.disconnect(reason);
         std::iter::from_fn(|| self.poll()).filter_map(|output| match output {
             Output::Write(bytes) => Some(bytes),
             _ => None,

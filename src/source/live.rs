@@ -334,7 +334,7 @@ fn check_settings(connection: &mut Connection) -> Result<(), SourceError> {
             return Err(SourceError::Setting { found, wanted: "ROW" });
         }
         Some("MIXED") => log::warn!(
-            "source: binlog_format=MIXED: a change that the server logs as a statement will stop the reading; set it to ROW"
+            "binlog_format=MIXED: a change that the server logs as a statement will stop the reading; set it to ROW"
         ),
         _ => {}
     }
@@ -402,7 +402,7 @@ fn check_history(connection: &mut Connection, position: &Position) -> Result<(),
     let logs = match connection.query("SHOW BINARY LOGS") {
         Ok(logs) => logs,
         Err(MysqlError::Server(error)) if error.cause() == Cause::Privilege => {
-            log::warn!("source: {error}");
+            log::warn!("{error}");
             return Ok(());
         }
         Err(error) => return Err(error.into()),

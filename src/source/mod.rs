@@ -225,6 +225,8 @@ pub struct Source {
     info: Option<ServerInfo>,
     last_event_s: u32,
     caught_up: bool,
+    /// Events of the log that were taken since somebody asked.
+    taken: u64,
 }
 
 /// So often bytes may come damaged over a link before it is believed that the log itself is.
@@ -273,6 +275,7 @@ impl Source {
             info: None,
             last_event_s: 0,
             caught_up: false,
+            taken: 0,
         })
     }
 
@@ -314,6 +317,8 @@ impl Source {
                 }
             },
         };
+        // What is in a compressed transaction is one event of the log.
+        self.taken += u64::from(matches!(advanced, Ok(false)) && part != Part::Rest);
         // Until its checksum has been verified, damage to it may look like anything.
         let unverified = self.payload.is_open() || part != Part::Whole;
         let reading = Reading {
@@ -377,6 +382,12 @@ impl Source {
     /// A [`Step::CommitPrepared`] is done: reading goes on behind it.
     pub fn pass(&mut self, behind: Checkpoint) {
         self.checkpoint = Some(behind);
+    }
+
+    /// Events of the log that were taken since this was called the last time, of whatever kind; one that is
+    /// read again counts again.
+    pub fn take_events(&mut self) -> u64 {
+        std::mem::take(&mut self.taken)
     }
 
     /// Whether more is at hand, or on its way, without waiting.
@@ -508,7 +519,7 @@ impl Source {
     fn opened(&mut self, opened: Opened) -> Result<(), SourceError> {
         let Opened { info, place, gtids } = opened;
         let version = info.version.strip_prefix("5.5.5-").unwrap_or(&info.version);
-        log::info!("source: reading {} ({version})", info.server);
+        log::info!("reading {} ({version})", info.server);
         let checkpoint = self.checkpoint.get_or_insert_with(|| Checkpoint {
             position: Position { server: info.server.clone(), ..Position::default() },
             gtids,
@@ -542,7 +553,7 @@ impl Source {
         match &mut self.input {
             Input::Live(live) => live.lose(why),
             Input::Files(files) => {
-                log::warn!("source: {why}; reading from the checkpoint again");
+                log::warn!("{why}; reading from the checkpoint again");
                 let resume = self.checkpoint.clone();
                 let opened = open_files(&self.settings, resume, &self.stopper, &mut self.decoder);
                 let (again, at) = opened.inspect_err(|error| {

@@ -400,7 +400,7 @@ impl Reading<'_> {
         let known = self.schemas.known(&table.schema, &table.name);
         if !matches!(known, Some(Known::Unprovable(_))) {
             log::warn!(
-                "source: {}.{}: whether columns are JSON, UUID, INET4, INET6 or VECTOR is not known: {why}",
+                "{}.{}: whether columns are JSON, UUID, INET4, INET6 or VECTOR is not known: {why}",
                 table.schema,
                 table.name
             );
@@ -418,7 +418,7 @@ impl Reading<'_> {
                 why,
             })),
             OnUnknownNames::Number => {
-                log::warn!("source: {name} goes on without names: {why}");
+                log::warn!("{name} goes on without names: {why}");
                 let known = Known::Unprovable(why.into());
                 self.schemas.learn(&table.schema, &table.name, known);
                 Ok(table)

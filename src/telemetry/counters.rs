@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::health;
-use super::latency::Underway;
+use super::latency::{self, Underway};
 use super::status::{Batches, Budget, Buffer, Disk, Link, Path, Source, State, Status};
 
 /// All figures of one agent.
@@ -180,10 +180,13 @@ impl Counters {
     }
 
     /// The link is now in this state. It is a sign of life only if it has nothing to prove: with a
-    /// backlog, only an acknowledgement is.
+    /// backlog, only an acknowledgement is. A link that was closed by its budget owes nothing for that time.
     pub fn link_is(&self, state: State, now: Instant) {
-        self.link.state.store(state as u8, Relaxed);
-        if state == State::Connected && self.buffer.lock().expect(NO_PANIC).batches == 0 {
+        let before = State::of(self.link.state.swap(state as u8, Relaxed));
+        let rested = before == State::OverBudget && state != State::OverBudget;
+        let owes_nothing =
+            || state == State::Connected && self.buffer.lock().expect(NO_PANIC).batches == 0;
+        if rested || owes_nothing() {
             self.link_seen(now);
         }
     }
@@ -273,11 +276,12 @@ impl Counters {
     /// A transaction was read to its end.
     ///
     /// `commit_us` is when the server committed it and `now_us` the time of this machine, both in
-    /// microseconds since 1970; their distance is the lag.
+    /// microseconds since 1970; their distance is the lag. What is dated to the second has none within that second.
     pub fn committed(&self, position: &str, commit_us: u64, now_us: u64) {
         self.transactions.add(1);
         self.last_commit_us.store(commit_us, Relaxed);
-        self.lag_ms.store(now_us.saturating_sub(commit_us) / 1000, Relaxed);
+        let lag_us = now_us.saturating_sub(latency::likely(commit_us, now_us));
+        self.lag_ms.store(lag_us / 1000, Relaxed);
         self.position_is(position);
     }
 
@@ -373,13 +377,23 @@ mod tests {
         counters.events.add(7);
         counters.source_is(State::Connected);
         counters.source_seen(start + Duration::from_secs(1));
-        counters.committed("binlog.000042:1337", 5_000_000, 5_250_000);
+        counters.committed("binlog.000042:1337", 5_000_100, 5_250_100);
         let status = counters.status("edge-17", start + Duration::from_secs(3));
         assert_eq!(status.source.events, 12);
         assert_eq!(status.source.transactions, 1);
         assert_eq!(status.source.lag_ms, 250);
         assert_eq!(status.source.position, "binlog.000042:1337");
         assert_eq!((status.uptime_ms, status.source.silent_ms), (3000, 2000));
+    }
+
+    #[test]
+    fn a_date_to_the_second_makes_no_lag_of_its_own() {
+        let counters = Counters::new(Instant::now());
+        let lag_ms = || counters.status("a", Instant::now()).source.lag_ms;
+        counters.committed("binlog.000001:4", 5_000_000, 5_990_000);
+        assert_eq!(lag_ms(), 0);
+        counters.committed("binlog.000001:4", 5_000_000, 7_250_000);
+        assert_eq!(lag_ms(), 1250);
     }
 
     #[test]
@@ -412,6 +426,24 @@ mod tests {
         counters.source_seen(later);
         counters.link_seen(later);
         assert!(counters.status("a", later).healthy);
+    }
+
+    #[test]
+    fn a_link_that_its_budget_closed_has_a_minute_from_its_end() {
+        let start = Instant::now();
+        let counters = Counters::new(start);
+        counters.buffer_is(holds(3), start);
+        counters.link_is(State::OverBudget, start);
+        let next_hour = start + Duration::from_secs(3000);
+        let healthy = |now| {
+            counters.source_seen(now);
+            counters.status("a", now).healthy
+        };
+        assert!(healthy(next_hour));
+        counters.link_is(State::Connecting, next_hour);
+        counters.link_is(State::Connected, next_hour + Duration::from_secs(1));
+        assert!(healthy(next_hour + Duration::from_secs(59)));
+        assert!(!healthy(next_hour + Duration::from_secs(61)), "then it is to get on");
     }
 
     #[test]

@@ -40,6 +40,38 @@ pub enum Value {
     Us(u64),
 }
 
+/// A figure of whatever has it.
+pub struct Row<S> {
+    name: &'static str,
+    /// A further label, for families of several samples: their rows stand together.
+    label: Option<(&'static str, &'static str)>,
+    kind: Kind,
+    help: &'static str,
+    read: fn(&S) -> Option<Value>,
+}
+
+impl<S> Row<S> {
+    /// A family of one sample each; where `read` gives nothing it has none.
+    pub const fn new(
+        kind: Kind,
+        name: &'static str,
+        help: &'static str,
+        read: fn(&S) -> Option<Value>,
+    ) -> Self {
+        Self { name, label: None, kind, help, read }
+    }
+
+    /// A sample with a label of its own, of a family of gauges.
+    pub const fn with(
+        label: (&'static str, &'static str),
+        name: &'static str,
+        help: &'static str,
+        read: fn(&S) -> Option<Value>,
+    ) -> Self {
+        Self { name, label: Some(label), kind: Kind::Gauge, help, read }
+    }
+}
+
 /// The labels of a sample: names of ours, values of anybody.
 pub type Labels<'a> = [(&'a str, &'a str)];
 
@@ -65,6 +97,23 @@ impl Page {
         self.0.push(' ');
         self.value(value);
         self.0.push('\n');
+    }
+
+    /// The families of a table, each with a sample of all who have it.
+    pub fn table<S>(&mut self, prefix: &str, table: &[Row<S>], of: &[(&Labels<'_>, &S)]) {
+        let mut family = "";
+        for row in table {
+            let name = format!("{prefix}{}", row.name);
+            if row.name != family {
+                self.family(&name, row.kind, row.help);
+                family = row.name;
+            }
+            for (labels, one) in of {
+                if let Some(value) = (row.read)(one) {
+                    self.sample(&name, &[*labels, row.label.as_slice()].concat(), value);
+                }
+            }
+        }
     }
 
     /// The samples of one histogram of the family that was begun last. One of other buckets than ours is left
@@ -127,8 +176,17 @@ impl Page {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// What each table's names must be.
+    pub(crate) fn names_tell_what_they_are<S>(table: &[Row<S>]) {
+        for Row { name, kind, label, .. } in table {
+            assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+            assert!(!name.contains("_ms") && !name.contains("kib"), "base units: {name}");
+            assert!(label.is_none() || *kind == Kind::Gauge);
+        }
+    }
 
     #[test]
     fn values_are_whole_numbers_and_seconds() {

@@ -44,6 +44,8 @@ fn source(status: &Status) -> Option<String> {
     let silent_s = source.silent_ms / 1000;
     match source.state {
         _ if source.silent_ms <= SILENT_MS_MAX => None,
+        // Nobody listens to it, and that has a reason of its own.
+        _ if status.buffer.paused || status.buffer.disk.refuses() => None,
         State::Finished => None,
         State::Connected => Some(format!("source: connected, but silent for {silent_s} s")),
         State::Connecting | State::Off | State::OverBudget => {
@@ -87,7 +89,7 @@ fn link(status: &Status) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::status::Disk;
+    use super::super::status::{Buffer, Disk};
     use super::*;
 
     fn well() -> Status {
@@ -144,6 +146,16 @@ mod tests {
             with(&|status| status.buffer.disk = Disk::Full),
             ["buffer: the disk is full; reading waits until it can be written again"]
         );
+        for holds in [
+            |buffer: &mut Buffer| buffer.paused = true,
+            |buffer: &mut Buffer| buffer.disk = Disk::Full,
+        ] {
+            let told = with(&|status| {
+                status.source.silent_ms = late;
+                holds(&mut status.buffer);
+            });
+            assert!(told.len() == 1 && told[0].starts_with("buffer: "), "{told:?}");
+        }
         assert!(with(&|status| status.buffer.disk = Disk::Slow).is_empty(), "slow is progress");
     }
 

@@ -1,7 +1,8 @@
 //! SHELL: three pages over HTTP/1.1 for those who watch: `/metrics`, `/healthz` and `/status`.
 //!
 //! Whoever reaches the address may read them, and nothing else: there is no authentication, and nothing can be
-//! commanded. It answers from threads of its own, some connections at a time, each within a few seconds.
+//! commanded. On a loopback address only those are answered who ask for `localhost` or for an address: a page in a
+//! browser whose name was made to mean this machine is not. It answers from threads of its own, some connections at a time; who asks nothing is not waited for.
 //!
 //! ```text
 //!   GET /metrics  200  figures, as Prometheus reads them
@@ -12,7 +13,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use crate::config::Place;
 
 use super::exposition;
+use super::logger::tame_json;
 use super::socket::{self, SocketError};
 
 /// What is asked for.
@@ -127,11 +129,12 @@ impl Server {
         };
         let (stop, listener) = (Arc::new(AtomicBool::new(false)), Arc::new(listener));
         let mut server = Self { place: bound, stop: Arc::clone(&stop), threads: Vec::new() };
+        let is_loopback = matches!(server.place, Place::Tcp(address) if address.ip().is_loopback());
         for _ in 0..CONNECTIONS_MAX {
             let (listener, stop, tell) =
                 (Arc::clone(&listener), Arc::clone(&stop), Arc::clone(tell));
             let builder = thread::Builder::new().name("telemetry".to_owned());
-            let serve = move || serve(&listener, &stop, &*tell);
+            let serve = move || serve(&listener, is_loopback, &stop, &*tell);
             server.threads.push(builder.stack_size(STACK_BYTES).spawn(serve).map_err(failed)?);
         }
         Ok(server)
@@ -167,12 +170,12 @@ impl Drop for Server {
 }
 
 /// Attends to one connection after the other; more than there are threads wait in the kernel's queue.
-fn serve(listener: &Listener, stop: &AtomicBool, tell: &dyn Fn(Wanted) -> Told) {
+fn serve(listener: &Listener, is_loopback: bool, stop: &AtomicBool, tell: &dyn Fn(Wanted) -> Told) {
     while !stop.load(Relaxed) {
         match accept(listener) {
             Ok(mut stream) => {
-                let until = Instant::now() + PATIENCE;
-                let mut visit = Visit { stream: &mut *stream, until, stop };
+                let until = Instant::now() + HEAD_MAX;
+                let mut visit = Visit { stream: &mut *stream, is_loopback, until, stop };
                 // Who does not listen gets nothing.
                 let _ = visit.attend(tell);
             }
@@ -202,6 +205,7 @@ fn accept(listener: &Listener) -> io::Result<Box<dyn Stream>> {
 /// One connection, for as long as it may last.
 struct Visit<'a> {
     stream: &'a mut dyn Stream,
+    is_loopback: bool,
     until: Instant,
     stop: &'a AtomicBool,
 }
@@ -211,7 +215,7 @@ impl Visit<'_> {
     fn attend(&mut self, tell: &dyn Fn(Wanted) -> Told) -> io::Result<()> {
         let (mut head, mut more) = (Vec::new(), [0; 1024]);
         let asked = loop {
-            if let Some(asked) = understand(&head) {
+            if let Some(asked) = understand(&head, self.is_loopback) {
                 break asked;
             }
             match self.patiently(|stream| stream.read(&mut more))? {
@@ -220,6 +224,7 @@ impl Visit<'_> {
             }
         };
         let answer = answer(asked, tell);
+        self.until = Instant::now() + PATIENCE;
         let mut rest = answer.as_bytes();
         while !rest.is_empty() {
             let len = self.patiently(|stream| stream.write(rest))?;
@@ -238,7 +243,7 @@ impl Visit<'_> {
         mut work: impl FnMut(&mut dyn Stream) -> io::Result<usize>,
     ) -> io::Result<usize> {
         loop {
-            if self.stop.load(Relaxed) || Instant::now() > self.until {
+            if self.stop.load(Relaxed) || Instant::now() >= self.until {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             match work(self.stream) {
@@ -258,7 +263,7 @@ fn is_early(error: &io::Error) -> bool {
 type Asked = Result<(Wanted, bool), &'static str>;
 
 /// `None` as long as more must be read.
-fn understand(head: &[u8]) -> Option<Asked> {
+fn understand(head: &[u8], is_loopback: bool) -> Option<Asked> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(head) {
@@ -274,6 +279,10 @@ fn understand(head: &[u8]) -> Option<Asked> {
         Some("HEAD") => false,
         _ => return Some(Err("405 Method Not Allowed")),
     };
+    let mut hosts = request.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("host"));
+    if is_loopback && !hosts.all(|host| is_local(host.value)) {
+        return Some(Err(FORBIDDEN));
+    }
     let path = request.path.unwrap_or_default();
     Some(match path.split('?').next().unwrap_or_default() {
         "/metrics" => Ok((Wanted::Metrics, whole)),
@@ -283,6 +292,17 @@ fn understand(head: &[u8]) -> Option<Asked> {
     })
 }
 
+/// Whether a name that is asked for can mean nothing but this machine, or is none: `localhost:9187`, `[::1]`.
+fn is_local(host: &[u8]) -> bool {
+    let host = str::from_utf8(host).unwrap_or_default().trim();
+    let bare = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => host.split(':').next(),
+    };
+    let bare = bare.unwrap_or_default();
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
 /// What the fuzzer holds against any bytes: they are a request, or refused, or too few; and more of them do not
 /// change what is decided.
 pub fn check_request(input: &[u8]) {
@@ -290,7 +310,7 @@ pub fn check_request(input: &[u8]) {
     let mut decided = None;
     for end in [input.len() / 2, input.len()] {
         let head = input.get(..end).unwrap_or_default();
-        let asked = understand(head);
+        let asked = understand(head, true);
         assert!(asked.is_some() || head.len() < HEAD_BYTES_MAX, "it would read on without end");
         assert!(decided.is_none() || decided == asked, "{decided:?} became {asked:?}");
         decided = asked;
@@ -301,12 +321,14 @@ fn answer(asked: Asked, tell: &dyn Fn(Wanted) -> Told) -> String {
     let (status, kind, text, whole) = match asked {
         Ok((wanted, whole)) => {
             let Told { well, text } = tell(wanted);
-            let kind = match wanted {
-                Wanted::Metrics => exposition::CONTENT_TYPE,
-                Wanted::Health | Wanted::Status => "application/json",
+            let (kind, text) = match wanted {
+                Wanted::Metrics => (exposition::CONTENT_TYPE, text),
+                // Whoever asks with a terminal at hand is to see text.
+                Wanted::Health | Wanted::Status => ("application/json", tame_json(text)),
             };
             (if well { "200 OK" } else { "503 Service Unavailable" }, kind, text, whole)
         }
+        Err(FORBIDDEN) => (FORBIDDEN, "text/plain", format!("{FORBIDDEN}: {LOCAL}\n"), true),
         Err(status) => (status, "text/plain", format!("{status}: there is GET {PAGES}\n"), true),
     };
     let length = text.len();
@@ -317,10 +339,14 @@ fn answer(asked: Asked, tell: &dyn Fn(Wanted) -> Told) -> String {
     if whole { head + &text } else { head }
 }
 
+const FORBIDDEN: &str = "403 Forbidden";
+const LOCAL: &str = "ask for localhost or for an address";
 const PAGES: &str = "/metrics, /healthz, /status";
 /// Enough for a few who watch.
 const CONNECTIONS_MAX: usize = 4;
-/// How long a request with its answer may take.
+/// How long a request may take to come: who says nothing holds up those who wait for so long.
+const HEAD_MAX: Duration = Duration::from_millis(500);
+/// How long its answer may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a connection on which nothing happens is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -342,7 +368,7 @@ mod tests {
 
     fn told(wanted: Wanted) -> Told {
         match wanted {
-            Wanted::Health => health(&["link: down".to_owned()]),
+            Wanted::Health => health(&["link: down\u{9b}".to_owned()]),
             other => Told { well: true, text: format!("{other:?}\n") },
         }
     }
@@ -366,7 +392,7 @@ mod tests {
     }
 
     fn get(address: SocketAddr, path: &str) -> String {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
         ask(TcpStream::connect(address).unwrap(), request.as_bytes())
     }
 
@@ -379,7 +405,10 @@ mod tests {
         assert!(metrics.ends_with("Content-Length: 8\r\nAllow: GET, HEAD\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\nMetrics\n"), "{metrics}");
         let health = get(address, "/healthz");
         assert!(health.starts_with("HTTP/1.1 503 "), "{health}");
-        assert!(health.ends_with("{\"healthy\":false,\"reasons\":[\"link: down\"]}\n"), "{health}");
+        assert!(
+            health.ends_with("{\"healthy\":false,\"reasons\":[\"link: down\\u009b\"]}\n"),
+            "{health}"
+        );
         assert!(get(address, "/status").ends_with("\r\n\r\nStatus\n"));
         let head = ask(TcpStream::connect(address).unwrap(), b"HEAD /status HTTP/1.0\r\n\r\n");
         assert!(head.contains("Content-Length: 7\r\n") && head.ends_with("\r\n\r\n"), "{head}");
@@ -410,9 +439,10 @@ mod tests {
         let (server, address) = open();
         let start = Instant::now();
         let silent: Vec<_> =
-            (0..2 * CONNECTIONS_MAX).map(|_| TcpStream::connect(address).unwrap()).collect();
+            (0..4 * CONNECTIONS_MAX).map(|_| TcpStream::connect(address).unwrap()).collect();
         assert!(get(address, "/status").contains(" 200 "));
-        assert!(start.elapsed() >= PATIENCE, "they were all attended to");
+        assert!(start.elapsed() >= 4 * HEAD_MAX, "they were all attended to");
+        assert!(start.elapsed() < 3 * PATIENCE, "none of them for as long as an answer may take");
         // Those who are attended to now do not hold up the end, either.
         drop(server);
         drop(silent);
@@ -438,16 +468,38 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_was_made_to_mean_this_machine_is_refused() {
+        let (_server, address) = open();
+        let ask = |host: &str| {
+            let request = format!("GET /status HTTP/1.1\r\n{host}\r\n");
+            let answer = ask(TcpStream::connect(address).unwrap(), request.as_bytes());
+            answer.split(' ').nth(1).unwrap_or_default().to_owned()
+        };
+        for good in ["", "Host: LocalHost:9187\r\n", "host: 127.0.0.1\r\n", "Host: [::1]:9187\r\n"]
+        {
+            assert_eq!(ask(good), "200", "{good}");
+        }
+        let twice = "Host: localhost\r\nHost: evil.example\r\n";
+        for bad in
+            ["Host: evil.example:9187\r\n", "Host: localhost.evil.example\r\n", "Host:\r\n", twice]
+        {
+            assert_eq!(ask(bad), "403", "{bad}");
+        }
+        let head = b"GET /status HTTP/1.1\r\nHost: device.example\r\n\r\n";
+        assert_eq!(understand(head, false), Some(Ok((Wanted::Status, true))));
+    }
+
+    #[test]
     fn any_bytes_are_understood_or_refused() {
-        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n";
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n";
         for end in 0..request.len() {
-            assert_eq!(understand(&request[..end]), None, "{end}");
+            assert_eq!(understand(&request[..end], true), None, "{end}");
             for byte in [0, b'\r', b'\n', b' ', 0xff] {
                 let mut changed = request.to_vec();
                 changed[end] = byte;
-                let _ = understand(&changed);
+                let _ = understand(&changed, true);
             }
         }
-        assert_eq!(understand(request), Some(Ok((Wanted::Metrics, true))));
+        assert_eq!(understand(request, true), Some(Ok((Wanted::Metrics, true))));
     }
 }

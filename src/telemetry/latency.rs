@@ -131,7 +131,7 @@ impl Underway {
 
 /// When a transaction was committed that a log dates with `committed_us`. Many dates are whole seconds: then it
 /// was at some time in that second, and not later than now.
-fn likely(committed_us: u64, now_us: u64) -> u64 {
+pub(super) fn likely(committed_us: u64, now_us: u64) -> u64 {
     if committed_us.is_multiple_of(SECOND_US) {
         committed_us.saturating_add(SECOND_US).min(now_us)
     } else {

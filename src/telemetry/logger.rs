@@ -38,6 +38,9 @@ pub fn change(settings: config::Log) {
     log::set_max_level(settings.level);
 }
 
+/// What [`change`] takes over of a configuration.
+pub const SETTINGS: &[&str] = &["log.format", "log.level"];
+
 static LOGGER: Logger =
     Logger { json: AtomicBool::new(false), level: AtomicUsize::new(LevelFilter::Info as usize) };
 
@@ -85,6 +88,8 @@ pub fn now_us() -> u64 {
 fn line(form: LogFormat, us: u64, level: Level, target: &str, text: &str) -> String {
     let time = utc::text(us);
     let room = room(target);
+    // Errors begin with their room, whoever tells of them.
+    let text = text.strip_prefix(room).and_then(|text| text.strip_prefix(": ")).unwrap_or(text);
     match form {
         LogFormat::Text => format!("{time} {level:<5} {}: {}\n", tame(room), tame(text)),
         LogFormat::Json => {
@@ -119,12 +124,17 @@ pub fn tame(text: &str) -> String {
 
 /// A JSON string of printable characters.
 fn json(text: &str) -> String {
-    let quoted = serde_json::Value::from(text).to_string();
-    if !quoted.contains(is_wild) {
-        return quoted;
+    tame_json(serde_json::Value::from(text).to_string())
+}
+
+/// The same JSON of printable characters; line ends between its parts stay.
+pub fn tame_json(json: String) -> String {
+    let is_wild = |c| is_wild(c) && c != '\n';
+    if !json.contains(is_wild) {
+        return json;
     }
-    let mut tamed = String::with_capacity(quoted.len());
-    for c in quoted.chars() {
+    let mut tamed = String::with_capacity(json.len());
+    for c in json.chars() {
         if is_wild(c) {
             let _ = write!(tamed, "\\u{:04x}", u32::from(c));
         } else {
@@ -182,6 +192,14 @@ mod tests {
     }
 
     #[test]
+    fn the_room_is_said_once() {
+        let line = |text| line(LogFormat::Text, US, Level::Warn, "rivulet::buffer::file", text);
+        assert!(line("buffer: the disk is full").ends_with(" WARN  buffer: the disk is full\n"));
+        assert!(line("buffers: no").ends_with(" WARN  buffer: buffers: no\n"));
+        assert!(line("source: no").ends_with(" WARN  buffer: source: no\n"));
+    }
+
+    #[test]
     fn no_text_can_forge_a_line_or_move_the_cursor() {
         let evil = "x\r\n2026 ERROR y\u{1b}[2J\u{9b}31m\u{2028}\u{202e}\u{7f}\0ä";
         let text = line(LogFormat::Text, US, Level::Warn, "rivulet::source", evil);
@@ -193,6 +211,17 @@ mod tests {
         assert_eq!(json.matches(is_wild).collect::<Vec<_>>(), ["\n"]);
         let back: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(back["text"], evil);
+    }
+
+    #[test]
+    fn json_is_tamed_as_a_whole_and_says_the_same() {
+        let said = serde_json::json!({ "reasons": ["\u{9b}2J\u{202e}\u{7f}\n\u{1b}"] });
+        let tamed = tame_json(serde_json::to_string_pretty(&said).unwrap());
+        assert!(
+            tamed.contains("[\n") && tamed.contains("\\u009b2J\\u202e\\u007f\\n\\u001b"),
+            "{tamed}"
+        );
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&tamed).unwrap(), said);
     }
 
     #[test]

@@ -286,73 +286,100 @@ impl Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { source, batches, buffer, link, .. } = self;
         let health = if self.healthy { "healthy" } else { "NOT HEALTHY" };
-        let up = Span(self.uptime_ms);
         let (agent, version) = (tame(&self.agent), tame(&self.version));
-        writeln!(f, "agent     {agent}, rivulet {version}, up {up}: {health}")?;
+        // What no process counts is not told.
+        let runs = self.pid > 0 || self.uptime_ms > 0;
+        let up = if runs { format!(", up {}", Span(self.uptime_ms)) } else { String::new() };
+        writeln!(f, "agent     {agent}, rivulet {version}{up}: {health}")?;
         for reason in &self.reasons {
             writeln!(f, "          - {}", tame(reason))?;
         }
-        let position = if source.position.is_empty() { "-" } else { &tame(&source.position) };
-        writeln!(
-            f,
-            "source    {}, heard {} ago, at {position}",
-            source.state,
-            Span(source.silent_ms)
-        )?;
-        let (transactions, rows) = (source.transactions, source.rows);
-        writeln!(
-            f,
-            "read      {transactions} transactions, {rows} rows, {} events",
-            source.events
-        )?;
-        if source.left_out > 0 {
-            let count = source.left_out;
-            writeln!(f, "          {count} changes that were logged as statements are left out")?;
+        let position = &self.source.position;
+        let position = if position.is_empty() { "-" } else { &tame(position) };
+        if !runs {
+            writeln!(f, "source    goes on at {position}")?;
+            return self.buffer.fmt(f);
         }
-        if source.last_commit_us > 0 {
-            let (commit, lag) = (utc::text(source.last_commit_us), Span(source.lag_ms));
+        let (state, silent) = (self.source.state, Span(self.source.silent_ms));
+        writeln!(f, "source    {state}, heard {silent} ago, at {position}")?;
+        self.source.fmt(f)?;
+        self.batches.fmt(f)?;
+        self.buffer.fmt(f)?;
+        self.link.fmt(f)?;
+        self.budget.fmt(f)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { transactions, rows, events, left_out, .. } = self;
+        writeln!(f, "read      {transactions} transactions, {rows} rows, {events} events")?;
+        if *left_out > 0 {
+            writeln!(
+                f,
+                "          {left_out} changes that were logged as statements are left out"
+            )?;
+        }
+        if self.last_commit_us > 0 {
+            let (commit, lag) = (utc::text(self.last_commit_us), Span(self.lag_ms));
             writeln!(f, "          last commit {commit}, read {lag} later")?;
         }
-        writeln!(
-            f,
-            "batches   {} staged, {} sent, {} acknowledged",
-            batches.staged, batches.sent, batches.acknowledged
-        )?;
-        writeln!(
-            f,
-            "bytes     {} raw, {} compressed, {} sent",
-            batches.bytes_raw, batches.bytes_compressed, batches.bytes_sent
-        )?;
-        let paused = if buffer.paused { "; reading pauses" } else { "" };
-        let disk = match buffer.disk {
+        Ok(())
+    }
+}
+
+impl fmt::Display for Batches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { staged, sent, acknowledged, bytes_raw, bytes_compressed, bytes_sent } = self;
+        writeln!(f, "batches   {staged} staged, {sent} sent, {acknowledged} acknowledged")?;
+        writeln!(f, "bytes     {bytes_raw} raw, {bytes_compressed} compressed, {bytes_sent} sent")
+    }
+}
+
+impl fmt::Display for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { epoch, staged, acknowledged, batches, rows, prepared, bytes, .. } = self;
+        let most = match self.bytes_max {
+            0 => String::new(),
+            most => format!(" of {most}"),
+        };
+        let paused = if self.paused { "; reading pauses" } else { "" };
+        let disk = match self.disk {
             Disk::Well => String::new(),
             disk => format!("; {disk}"),
         };
         writeln!(
             f,
-            "buffer    epoch {}: {} staged, {} acknowledged; {} batches, {} rows wait; {} of {} bytes{paused}{disk}",
-            buffer.epoch,
-            buffer.staged,
-            buffer.acknowledged,
-            buffer.batches,
-            buffer.rows,
-            buffer.bytes,
-            buffer.bytes_max
+            "buffer    epoch {epoch}: {staged} staged, {acknowledged} acknowledged; {batches} batches, \
+             {rows} rows wait; {bytes}{most} bytes{paused}{disk}"
         )?;
-        if buffer.prepared > 0 {
-            let count = buffer.prepared;
-            writeln!(f, "          {count} prepared XA transactions wait for their commit")?;
+        if *prepared > 0 {
+            writeln!(f, "          {prepared} prepared XA transactions wait for their commit")?;
         }
-        let (heard, reconnects) = (Span(link.heard_ms), link.reconnects);
-        let to = if link.endpoint.is_empty() { "" } else { &format!(", {}", tame(&link.endpoint)) };
-        writeln!(f, "link      {}{to}, heard {heard} ago, {reconnects} reconnects", link.state)?;
-        if let Some(path) = link.path {
-            let (rtt, lost, sent) = (Us(path.rtt_us), link.packets_lost, link.packets_sent);
+        Ok(())
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (state, heard) = (self.state, Span(self.heard_ms));
+        let to = match self.endpoint.as_str() {
+            "" => String::new(),
+            endpoint => format!(", {}", tame(endpoint)),
+        };
+        writeln!(f, "link      {state}{to}, heard {heard} ago, {} reconnects", self.reconnects)?;
+        if let Some(path) = self.path {
+            let (rtt, lost, sent) = (Us(path.rtt_us), self.packets_lost, self.packets_sent);
             writeln!(f, "          round trip {rtt}, {lost} of {sent} packets lost")?;
         }
-        for (share, period) in [(self.budget.hour, "hour"), (self.budget.day, "day")] {
+        Ok(())
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (share, period) in [(self.hour, "hour"), (self.day, "day")] {
             if let Some(Share { bytes, bytes_max }) = share {
                 writeln!(f, "budget    {bytes} of {bytes_max} bytes of this {period}")?;
             }
@@ -489,6 +516,26 @@ batches   9 staged, 8 sent, 7 acknowledged
 bytes     6000 raw, 500 compressed, 450 sent
 buffer    epoch 1: 9 staged, 7 acknowledged; 2 batches, 40 rows wait; 4096 of 536870912 bytes
 link      connecting, mqtts://centre:8883, heard 70 s ago, 4 reconnects
+"
+        );
+    }
+
+    #[test]
+    fn of_an_agent_that_does_not_run_only_what_is_known_is_told() {
+        let full = status();
+        let buffer = Buffer { bytes_max: 0, prepared: 3, ..full.buffer };
+        let source = Source { position: full.source.position, ..Source::default() };
+        let reasons = vec!["no agent runs".to_owned()];
+        let (agent, version) = ("(not running)".to_owned(), full.version);
+        let glance = Status { agent, version, reasons, source, buffer, ..Status::default() };
+        assert_eq!(
+            glance.to_string(),
+            "\
+agent     (not running), rivulet 0.1.0: NOT HEALTHY
+          - no agent runs
+source    goes on at binlog.000042:1337
+buffer    epoch 1: 9 staged, 7 acknowledged; 2 batches, 40 rows wait; 4096 bytes
+          3 prepared XA transactions wait for their commit
 "
         );
     }

@@ -327,7 +327,7 @@ fn sessions(seeds: &mut Vec<Seed>) {
             push(seeds, "desk", &[&[3, choice], packet]);
         }
     }
-    push(seeds, "request", &[b"GET /metrics?x HTTP/1.1\r\nHost: here\r\nAccept: */*\r\n\r\n"]);
+    push(seeds, "request", &[b"GET /metrics?x HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n"]);
     push(seeds, "denied", &[b"# lost\nedge-17\nsha256 ", "0a".repeat(32).as_bytes(), b"\n"]);
     for (choice, packets) in [(0, client), (2, server)] {
         push(seeds, "session", &[&[3, choice], &packets.concat()]);

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use log::error;
 use rivulet::config::Problem;
-use rivulet::config::reload::{Reread, Texts};
+use rivulet::config::reload::Reload;
 use rivulet::telemetry::logger;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -82,17 +82,16 @@ pub(crate) fn configuration<C>(
     read(path, parse).map(|(config, _)| config)
 }
 
-/// Reads the file again each time that it is called. One that cannot be used changes nothing: what is wrong
+/// Reads the file again each time that it is asked. One that cannot be used changes nothing: what is wrong
 /// with it is logged.
-pub(crate) fn rereader<C>(
+pub(crate) fn reload<C>(
     path: &Path,
-    text: String,
-    live: &'static [&'static str],
+    text: &str,
     parse: impl Fn(&str) -> Result<C, Vec<Problem>> + 'static,
-) -> Box<dyn FnMut() -> Option<Reread<C>>> {
-    let (path, mut texts) = (path.to_owned(), Texts::new(text, live));
-    Box::new(move || match read(&path, &parse) {
-        Ok((config, text)) => Some(texts.follow(text, config)),
+) -> Reload<C> {
+    let path = path.to_owned();
+    Reload::new(text, move || match read(&path, &parse) {
+        Ok(read) => Some(read),
         Err(Failure { text, .. }) => {
             for line in text.lines() {
                 error!(target: "rivulet::config", "{line}");

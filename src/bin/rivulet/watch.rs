@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rivulet::telemetry::logger::tame;
 use rivulet::telemetry::signals;
 use rivulet::telemetry::socket;
-use rivulet::telemetry::status::{Share, Span, Status, Us};
+use rivulet::telemetry::status::{Disk, Share, Span, Status, Us};
 
 use super::common::Failure;
 
@@ -30,7 +30,7 @@ pub(crate) fn run(socket: &Path, every: Duration) -> Result<(), Failure> {
                 let time = now.saturating_duration_since(at);
                 if screen { render(old, status, time) } else { line(old, status, time) }
             }
-            Err(error) => format!("{error}\n"),
+            Err(error) => format!("{}\n", tame(&error.to_string())),
         };
         shown = if screen { say(&frame(&last)) } else { say(&last) };
         before = asked.ok().map(|status| (status, now));
@@ -116,7 +116,7 @@ fn render(before: &Status, now: &Status, time: Duration) -> String {
     for reason in &now.reasons {
         let _ = writeln!(text, "  - {}", tame(reason));
     }
-    let lag = if source.last_commit_us > 0 { Span(source.lag_ms).to_string() } else { "-".into() };
+    let lag = lag(now);
     let _ = writeln!(
         text,
         "\nsource  {}, heard {} ago, lag {lag}\n        at {}",
@@ -133,7 +133,7 @@ fn render(before: &Status, now: &Status, time: Duration) -> String {
     );
     let full = percent(buffer.bytes, buffer.bytes_max);
     let paused = if buffer.paused { ", READING PAUSES" } else { "" };
-    let trouble = if buffer.disk.refuses() { format!(", {}", buffer.disk) } else { String::new() };
+    let trouble = trouble(now);
     let _ = writeln!(
         text,
         "\nbuffer  {} of {} B ({full}) {}{paused}{trouble}\n        {} batches, {} rows wait",
@@ -193,18 +193,37 @@ fn budget(now: &Status, text: &mut String) {
     }
 }
 
+/// How old the last transaction was when it was read; `-` if there was none.
+fn lag(now: &Status) -> String {
+    match now.source.last_commit_us {
+        0 => "-".to_owned(),
+        _ => Span(now.source.lag_ms).to_string(),
+    }
+}
+
+fn trouble(now: &Status) -> String {
+    match now.buffer.disk {
+        Disk::Well => String::new(),
+        disk => format!(", {disk}"),
+    }
+}
+
 /// The same in one line.
 fn line(before: &Status, now: &Status, time: Duration) -> String {
     let rates = Rates::new(before, now, time);
     let rtt = now.link.path.map_or("-".to_owned(), |path| Us(path.rtt_us).to_string());
+    let health = match now.reasons.join("; ") {
+        reasons if reasons.is_empty() => "healthy".to_owned(),
+        reasons => format!("NOT HEALTHY ({})", tame(&reasons)),
+    };
     format!(
-        "{} {}: {} rows/s, lag {}, {} batches wait, buffer {}, link {}, {} B/s, round trip {rtt}, {} lost\n",
+        "{} {health}: {} rows/s, lag {}, {} batches wait, buffer {}{}, link {}, {} B/s, round trip {rtt}, {} lost\n",
         tame(&now.agent),
-        if now.healthy { "healthy" } else { "NOT HEALTHY" },
         rates.of(|s| s.source.rows),
-        Span(now.source.lag_ms),
+        lag(now),
         now.buffer.batches,
         percent(now.buffer.bytes, now.buffer.bytes_max),
+        trouble(now),
         now.link.state,
         rates.of(wire_bytes),
         now.link.packets_lost
@@ -334,6 +353,14 @@ budget  1.5M of 20.0M B of this hour (7.5 %)
         let text = render(&now, &now, Duration::ZERO);
         assert!(text.contains("NOT HEALTHY\n  - no\\nlink \\u{1b}[2J\n"), "{text}");
         assert!(text.contains("READING PAUSES") && text.contains("only QUIC tells"), "{text}");
+        now.buffer.disk = Disk::Slow;
+        let one = line(&now, &now, Duration::ZERO);
+        assert!(
+            one.starts_with("edge-17 NOT HEALTHY (no\\nlink \\u{1b}[2J): - rows/s, lag -, "),
+            "{one}"
+        );
+        assert!(one.contains("buffer 0.0 %, the disk is slow, link"), "{one}");
+        assert!(render(&now, &now, Duration::ZERO).contains("READING PAUSES, the disk is slow\n"));
         let picture = frame(&text);
         assert_eq!(picture.matches('\x1b').count(), text.lines().count() + 2);
     }

@@ -59,8 +59,13 @@ impl Kept {
             return ExitCode::SUCCESS;
         }
         let unkept = self.now.iter().filter(|(what, _)| !self.before.contains_key(what)).count();
-        if self.worse + unkept > 0 {
-            eprintln!("gate: {} worse by more than a twentieth, {unkept} not kept yet", self.worse);
+        let gone = self.before.keys().filter(|what| self.now.iter().all(|(now, _)| now != *what));
+        let gone = gone.inspect(|what| println!("gate: {what}: NOT MEASURED any more")).count();
+        if self.worse + unkept + gone > 0 {
+            let worse = self.worse;
+            eprintln!(
+                "gate: {worse} worse by more than a twentieth, {unkept} not kept yet, {gone} not measured any more"
+            );
             return ExitCode::FAILURE;
         }
         ExitCode::SUCCESS
