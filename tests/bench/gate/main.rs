@@ -36,6 +36,9 @@ use outside::Took;
 const WORSE_MAX: f64 = 1.05;
 /// The logs: their names, and half of their transactions.
 const LOGS: [(&str, Kind, u32); 2] = [("oltp", Kind::Oltp, 1600), ("small", Kind::Small, 3200)];
+/// Calls for memory are counted in logs that are so many times longer: a column's memory grows to what its largest
+/// batch needs.
+const SETTLED: u32 = 8;
 const CUTS: [u32; 3] = [16, 100, 1000];
 
 fn main() -> ExitCode {
@@ -75,7 +78,9 @@ fn gate() -> ExitCode {
             std::fs::write(&path, generated::log(kind, transactions)).expect("it can be written");
             path
         };
-        measure(name, [half, 2 * half].map(log), &mut kept);
+        let whole = log(2 * half);
+        measure(name, &whole, &mut kept);
+        calls(name, [SETTLED * half, 2 * SETTLED * half].map(log), &mut kept);
     }
     let oltp = folder.join(format!("gate-oltp-{}", 2 * LOGS[0].2));
     let decode = outside::decode_highest_kib(&oltp);
@@ -85,18 +90,28 @@ fn gate() -> ExitCode {
     kept.end()
 }
 
-fn measure(name: &str, [half, whole]: [PathBuf; 2], kept: &mut Kept) {
+fn measure(name: &str, whole: &Path, kept: &mut Kept) {
     for what in ["split", "carry"] {
-        let (took, rows) = (outside::instructions("gate", what, &whole), Took::of(what, &whole));
+        let (took, rows) = (outside::instructions("gate", what, whole), Took::of(what, whole));
         kept.hold(&format!("{what}, {name}"), "instructions per row", took / rows.rows);
         if what == "carry" {
             kept.hold(&format!("{what}, {name}"), "KiB of memory at most", rows.highest_kib);
         }
     }
-    let rows = Took::of("split", &whole).rows;
-    let values = outside::instructions("scan", "count", &whole);
+    let rows = Took::of("split", whole).rows;
+    let values = outside::instructions("scan", "count", whole);
     kept.hold(&format!("values, {name}"), "instructions per row", values / rows);
-    // What the first half takes to begin with is not counted.
+    let log = Log::read(whole);
+    for (images, title) in [(Images::Full, "full"), (Images::Changed, "changed only")] {
+        for cut in CUTS {
+            let bytes = framed_bytes(&log, Cut::Rows(cut), images) as f64 / log.rows as f64;
+            kept.hold(&format!("batches of {cut}, {title}, {name}"), "bytes per row", bytes);
+        }
+    }
+}
+
+/// What the second half of a log takes: the first is what it takes until memory has grown to what it needs.
+fn calls(name: &str, [half, whole]: [PathBuf; 2], kept: &mut Kept) {
     let calls = |path: &Path| {
         let (mut split_rows, mut carried) = (0, 0);
         let split = allocation_counter::measure(|| split_rows = split(path)).count_total;
@@ -109,12 +124,5 @@ fn measure(name: &str, [half, whole]: [PathBuf; 2], kept: &mut Kept) {
     for (at, what) in ["split", "carry"].into_iter().enumerate() {
         let each = (all[at] - half_calls[at]) / rows;
         kept.hold(&format!("{what}, {name}"), "calls for memory per row", each);
-    }
-    let log = Log::read(&whole);
-    for (images, title) in [(Images::Full, "full"), (Images::Changed, "changed only")] {
-        for cut in CUTS {
-            let bytes = framed_bytes(&log, Cut::Rows(cut), images) as f64 / log.rows as f64;
-            kept.hold(&format!("batches of {cut}, {title}, {name}"), "bytes per row", bytes);
-        }
     }
 }
