@@ -294,7 +294,7 @@ struct Staging<'a> {
 impl Store for Staging<'_> {
     type Error = ReadError;
 
-    fn knows(&self, fingerprint: u64) -> bool {
+    fn knows(&mut self, fingerprint: u64) -> bool {
         // If it cannot be looked up it travels once more, which does no harm.
         self.ties.shared.lock().buffer.has_schema(fingerprint).unwrap_or(false)
     }
@@ -307,17 +307,16 @@ impl Store for Staging<'_> {
     }
 
     fn commit(&mut self, sealed: Option<Sealed>, behind: &Checkpoint) -> Result<(), ReadError> {
-        let sealed: Vec<_> = sealed.into_iter().collect();
-        for one in &sealed {
-            count(&self.ties.counters, one);
+        if let Some(sealed) = &sealed {
+            count(&self.ties.counters, sealed);
         }
-        let parcels: Vec<_> = sealed.into_iter().map(parcel).collect();
+        let parcel = sealed.map(parcel);
         let ended = std::mem::take(&mut self.ended);
         let upto = persist(self.ties, self.rereads, |inner| {
-            inner.buffer.commit_ending(&parcels, behind, &ended)?;
+            inner.buffer.commit_ending(parcel.as_slice(), behind, &ended)?;
             Ok(inner.buffer.staged())
         })?;
-        if !parcels.is_empty() {
+        if parcel.is_some() {
             self.fuller = true;
             self.ties.counters.staged(upto.0, self.read, self.oldest_us, now_us());
             // The link needs one ring however many batches there are.
@@ -554,7 +553,7 @@ impl<'a> Reader<'a> {
                 self.flush()?;
                 self.stager.rest();
                 if waited {
-                    self.stager.sleep();
+                    self.stager.give_back();
                     self.at_rest = trouble.is_none();
                 }
             }

@@ -77,8 +77,8 @@ pub(super) fn pump(config: &Config) -> pump::Settings {
                 topic: status.to_string(),
                 payload: Bytes::from(offline.to_string()),
                 qos: QoS::AtMostOnce,
-                // As what is reported. A broker that retains nothing refuses a CONNECT whose will is to be retained, and RMQTT
-                // closes the link before that can be read.
+                // As what is reported. A broker that retains nothing refuses a CONNECT whose will is
+                // to be retained, and RMQTT closes the link before that can be read.
                 retain: false,
             }),
             login: None,

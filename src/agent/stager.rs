@@ -43,7 +43,7 @@ pub trait Store {
     type Error: From<BatchError>;
 
     /// Whether a schema has travelled already.
-    fn knows(&self, fingerprint: u64) -> bool;
+    fn knows(&mut self, fingerprint: u64) -> bool;
 
     /// Stages a part of a transaction that has not committed yet.
     fn part(&mut self, sealed: Sealed) -> Result<(), Self::Error>;
@@ -305,8 +305,8 @@ impl Stager {
     }
 
     /// Nothing has come for a while: the memory of what came is given back.
-    pub fn sleep(&mut self) {
-        self.builder.rest();
+    pub fn give_back(&mut self) {
+        self.builder.give_back();
     }
 
     /// Whether a transaction is open.

@@ -32,6 +32,16 @@ pub(super) struct Body {
 }
 
 impl Body {
+    /// Empties what grows as rows come, and keeps its memory; the groups are the caller's to fill anew.
+    pub(super) fn clear(&mut self) {
+        self.files.clear();
+        self.schemas.clear();
+        self.tables.clear();
+        self.origins.clear();
+        self.transaction_columns.clear();
+        self.event_columns.clear();
+    }
+
     /// About how many bytes it takes, serialized: seldom less than it does.
     pub(super) fn len_about(&self) -> usize {
         let schemas = self.schemas.iter().map(|(_, record)| 16 + record.len());

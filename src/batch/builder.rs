@@ -19,7 +19,9 @@ use crate::binlog::table::Table;
 use crate::binlog::transaction::SAVEPOINTS_MAX;
 use crate::position::Position;
 
-use super::body::{Body, EVENT_FIELDS, EventRow, Origin, TRANSACTION_FIELDS, TransactionRow};
+use super::body::{
+    Body, EVENT_FIELDS, EventRow, GroupRecord, Origin, TRANSACTION_FIELDS, TransactionRow,
+};
 use super::group::{Group, has_shape, shape};
 use super::{BatchError, Meta, encode_schema, fingerprint, ints};
 
@@ -134,13 +136,18 @@ pub struct Builder {
     ended: Open,
     /// The event that rows go to.
     event: Option<(Arc<Table>, Operation, EventRow)>,
-    first: Option<(Position, u32)>,
+    /// Where the first complete transaction begins, and when its file was created; without one, only its memory
+    /// counts.
+    first: (Position, u32),
+    /// Where the last one ends.
     last: Position,
     bytes: usize,
     rows: u32,
     scratch: Vec<u64>,
-    /// Memory of the last batch's groups.
-    spare: Vec<Vec<u8>>,
+    /// The groups that the batch which is being sealed has rows of.
+    used: Vec<u64>,
+    /// The last batch's body, of which only the memory counts.
+    spare: Body,
 }
 
 /// Fingerprints remembered by a table's address; beyond it all are forgotten and computed anew.
@@ -160,12 +167,13 @@ impl Builder {
             open: None,
             ended: Open::default(),
             event: None,
-            first: None,
+            first: Default::default(),
             last: Position::default(),
             bytes: 0,
             rows: 0,
             scratch: Vec::new(),
-            spare: Vec::new(),
+            used: Vec::new(),
+            spare: Body::default(),
         }
     }
 
@@ -344,7 +352,10 @@ impl Builder {
             row.origin = index_of(&mut self.origins, &origin) as u64 + 1;
             row.number = number;
         }
-        self.first.get_or_insert_with(|| (position.clone(), open.file_created_s));
+        if self.transactions.is_empty() {
+            self.first.0.clone_from(position);
+            self.first.1 = open.file_created_s;
+        }
         self.transactions.push(row);
     }
 
@@ -380,17 +391,20 @@ impl Builder {
         if self.transactions.is_empty() {
             return Ok(None);
         }
-        let mark = self.open.as_ref().map_or_else(|| self.mark(), |open| open.mark.clone());
-        let (first, file_created_s) = self.first.take().unwrap_or_default();
+        let mark = match &mut self.open {
+            Some(open) => std::mem::take(&mut open.mark),
+            None => self.mark(),
+        };
+        let (first, file_created_s) = std::mem::take(&mut self.first);
         let meta = Meta {
             first,
             file_created_s,
-            last: self.last.clone(),
+            last: std::mem::take(&mut self.last),
             transactions: self.transactions.len() as u32,
             rows: mark.rows,
             ..Meta::default()
         };
-        self.seal_upto(&mark, meta, 0, known).map(Some)
+        self.seal_upto(mark, meta, 0, known).map(Some)
     }
 
     /// Seals the open transaction's rows as one part of it. The complete ones must have been sealed.
@@ -402,7 +416,7 @@ impl Builder {
         let Some(mut open) = self.open.take() else { return Ok(None) };
         let mark = self.mark();
         self.push_transaction(&open, mark.events);
-        let (first, file_created_s) = self.first.take().unwrap_or_default();
+        let (first, file_created_s) = std::mem::take(&mut self.first);
         let meta = Meta {
             last: first.clone(),
             first,
@@ -412,9 +426,10 @@ impl Builder {
             continues: true,
             ..Meta::default()
         };
-        let sealed = self.seal_upto(&mark, meta, open.rows_before, known)?;
+        let rows = mark.rows;
+        let sealed = self.seal_upto(mark, meta, open.rows_before, known)?;
         open.parts += 1;
-        open.rows_before += u64::from(mark.rows);
+        open.rows_before += u64::from(rows);
         open.mark = Mark::default();
         open.savepoints.iter_mut().for_each(|savepoint| savepoint.mark = None);
         self.open = Some(open);
@@ -433,17 +448,17 @@ impl Builder {
         };
         self.commit(commit);
         let mark = self.mark();
-        let (first, file_created_s) = self.first.take().unwrap_or_default();
+        let (first, file_created_s) = std::mem::take(&mut self.first);
         let meta = Meta {
             first,
             file_created_s,
-            last: self.last.clone(),
+            last: std::mem::take(&mut self.last),
             transactions: 1,
             rows: mark.rows,
             part,
             ..Meta::default()
         };
-        self.seal_upto(&mark, meta, rows_before, known).map(Some)
+        self.seal_upto(mark, meta, rows_before, known).map(Some)
     }
 
     /// Parts of the open transaction that were sealed so far.
@@ -453,46 +468,50 @@ impl Builder {
 
     fn seal_upto(
         &mut self,
-        mark: &Mark,
-        meta: Meta,
+        mark: Mark,
+        mut meta: Meta,
         rows_before: u64,
         known: impl FnMut(u64) -> bool,
     ) -> Result<Sealed, BatchError> {
-        let mut body = self.body(mark, rows_before, known);
-        let sealed = seal_body(meta, &mut body, self.settings.level)?;
-        self.spare.extend(body.groups.into_iter().map(|group| group.data));
+        let mut body = self.body(&mark, rows_before, known);
+        let sealed = seal_body(&mut meta, &mut body, self.settings.level)?;
+        (self.first.0, self.last, self.spare) = (meta.first, meta.last, body);
         self.forget(mark);
         Ok(sealed)
     }
 
+    /// What is sealed, in the memory of the body before it.
     fn body(&mut self, mark: &Mark, rows_before: u64, known: impl FnMut(u64) -> bool) -> Body {
-        let mut body = Body {
-            files: std::mem::take(&mut self.files),
-            origins: std::mem::take(&mut self.origins),
-            transactions: self.transactions.len() as u32,
-            rows_before,
-            events: mark.events as u32,
-            ..Body::default()
-        };
+        let mut body = std::mem::take(&mut self.spare);
+        body.clear();
+        std::mem::swap(&mut body.files, &mut self.files);
+        std::mem::swap(&mut body.origins, &mut self.origins);
+        body.transactions = self.transactions.len() as u32;
+        (body.rows_before, body.events) = (rows_before, mark.events as u32);
         let scratch = &mut self.scratch;
         let transactions = self.transactions.iter().map(TransactionRow::fields);
         pack::<TRANSACTION_FIELDS>(&transactions, scratch, &mut body.transaction_columns);
-        let mut used = Vec::new();
+        let used = &mut self.used;
+        used.clear();
         for (index, rows) in mark.groups.iter().enumerate().filter(|(_, rows)| **rows > 0) {
             let Some(group) = self.groups.get(index) else { continue };
             let table = index_of(&mut body.tables, &group.fingerprint);
-            let data = self.spare.pop().unwrap_or_default();
-            body.groups.push(group.encode(table as u32, *rows, scratch, data));
+            if body.groups.len() == used.len() {
+                body.groups.push(GroupRecord::default());
+            }
+            if let Some(record) = body.groups.get_mut(used.len()) {
+                group.encode(table as u32, *rows, scratch, record);
+            }
             used.push(index as u64);
         }
+        // No more memory than the groups of one batch need.
+        body.groups.truncate(used.len());
         let events = self.events.iter().take(mark.events).map(|event| {
             let group = used.binary_search(&event.group).expect("an event's group has its rows");
             EventRow { group: group as u64, ..*event }.fields()
         });
         pack::<EVENT_FIELDS>(&events, scratch, &mut body.event_columns);
         body.schemas = self.schemas(&body.tables, known);
-        // No more than the groups of one batch need.
-        self.spare.clear();
         body
     }
 
@@ -505,9 +524,8 @@ impl Builder {
         .collect()
     }
 
-    /// Drops what was sealed; the open transaction moves to the front.
     /// Gives back the memory that is kept for the next batch, if there is nothing in it.
-    pub fn rest(&mut self) {
+    pub fn give_back(&mut self) {
         if self.open.is_some() || self.rows > 0 || !self.transactions.is_empty() {
             return;
         }
@@ -515,12 +533,13 @@ impl Builder {
         self.events = Vec::new();
         self.transactions = Vec::new();
         self.scratch = Vec::new();
-        self.spare = Vec::new();
+        self.spare = Body::default();
         self.ended = Open::default();
         PRESS.with_borrow_mut(|press| (press.plain, press.packed) = Default::default());
     }
 
-    fn forget(&mut self, mark: &Mark) {
+    /// Drops what was sealed; the open transaction moves to the front.
+    fn forget(&mut self, mark: Mark) {
         self.transactions.clear();
         self.events.drain(..mark.events);
         self.rows -= mark.rows;
@@ -534,26 +553,23 @@ impl Builder {
             let mut rows = mark.groups.iter();
             self.groups.retain(|_| rows.next().is_some_and(|rows| *rows > 0));
         }
-        if let Some(open) = &mut self.open {
-            let base = open.mark.clone();
-            let shift = |mark: &mut Mark| {
-                mark.events -= base.events;
-                mark.rows -= base.rows;
-                mark.bytes -= base.bytes;
-                mark.transactions = 0;
-                for (rows, base) in mark.groups.iter_mut().zip(&base.groups) {
-                    *rows -= base;
-                }
-            };
-            let marks = |open: &mut Open, change: &dyn Fn(&mut Mark)| {
-                open.savepoints.iter_mut().filter_map(|known| known.mark.as_mut()).for_each(change);
-                change(&mut open.mark);
-            };
-            marks(open, &shift);
+        let Some(open) = &mut self.open else { return };
+        for later in open.savepoints.iter_mut().filter_map(|known| known.mark.as_mut()) {
             if empty_before {
-                marks(open, &|mark| *mark = Mark::default());
+                *later = Mark::default();
+                continue;
+            }
+            later.events -= mark.events;
+            later.rows -= mark.rows;
+            later.bytes -= mark.bytes;
+            later.transactions = 0;
+            for (rows, sealed) in later.groups.iter_mut().zip(&mark.groups) {
+                *rows -= sealed;
             }
         }
+        // It begins at the front now.
+        open.mark = Mark { groups: mark.groups, ..Mark::default() };
+        open.mark.groups.clear();
     }
 
     /// After a part: rows of the same event go on in a new entry of the order stream.
@@ -630,7 +646,11 @@ impl Builder {
 }
 
 /// Compresses a body and completes its meta. What is left of the body is memory.
-pub(super) fn seal_body(mut meta: Meta, body: &mut Body, level: i32) -> Result<Sealed, BatchError> {
+pub(super) fn seal_body(
+    meta: &mut Meta,
+    body: &mut Body,
+    level: i32,
+) -> Result<Sealed, BatchError> {
     PRESS.with_borrow_mut(|press| {
         let mut plain = std::mem::take(&mut press.plain);
         plain.clear();

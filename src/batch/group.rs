@@ -76,27 +76,22 @@ impl Group {
         self.columns.iter_mut().for_each(|(_, column)| column.drain(rows));
     }
 
-    /// The first `rows` rows, encoded. `table` is the index that the record is to name; `scratch` and `data` are
-    /// memory.
+    /// Encodes the first `rows` rows into `record`, which is to name its table by this index. What is in the record
+    /// and in `scratch` is memory.
     pub(super) fn encode(
         &self,
         table: u32,
         rows: usize,
         scratch: &mut Vec<u64>,
-        mut data: Vec<u8>,
-    ) -> GroupRecord {
-        data.clear();
+        record: &mut GroupRecord,
+    ) {
+        (record.table, record.operation) = (table, self.operation as u8);
+        (record.columns, record.rows) = (self.table.columns.len() as u32, rows as u32);
+        record.before.clone_from(&self.before);
+        record.after.clone_from(&self.after);
+        record.data.clear();
         for (kind, column) in &self.columns {
-            column.encode(*kind, rows, scratch, &mut data);
-        }
-        GroupRecord {
-            table,
-            operation: self.operation as u8,
-            columns: self.table.columns.len() as u32,
-            before: self.before.clone(),
-            after: self.after.clone(),
-            rows: rows as u32,
-            data,
+            column.encode(*kind, rows, scratch, &mut record.data);
         }
     }
 }

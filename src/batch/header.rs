@@ -13,6 +13,9 @@ const VERSION: u8 = 1;
 /// No identity or meta is longer: names and positions have limits of their own.
 const HEADER_BYTES_MAX: u64 = 16 * 1024;
 
+/// Most are shorter.
+const HEADER_BYTES_USUAL: usize = 256;
+
 /// Which batch this is.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
@@ -92,7 +95,7 @@ pub fn crc(meta: &[u8], body: &[u8]) -> u32 {
 
 /// Puts an identity before a sealed batch.
 pub fn frame(identity: &Identity, meta: &[u8], body: &[u8]) -> Vec<u8> {
-    let identity = postcard::to_allocvec(identity).expect("an identity has no unserializable part");
+    let identity = written(identity, "an identity");
     let mut out = Vec::with_capacity(32 + identity.len() + meta.len() + body.len());
     out.extend_from_slice(MAGIC);
     out.push(VERSION);
@@ -139,13 +142,19 @@ impl<'a> Message<'a> {
 impl Meta {
     /// The plain bytes of a meta.
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).expect("a meta has no unserializable part")
+        written(self, "a meta")
     }
 
     /// Reads what [`Meta::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, BatchError> {
         postcard::from_bytes(bytes).map_err(|_| BatchError::Refused("meta"))
     }
+}
+
+/// A part of the header, in memory that is taken once.
+fn written(part: &impl Serialize, what: &str) -> Vec<u8> {
+    postcard::to_extend(part, Vec::with_capacity(HEADER_BYTES_USUAL))
+        .unwrap_or_else(|error| panic!("{what} has no unserializable part: {error}"))
 }
 
 fn short<'a>(cursor: &mut Cursor<'a>, field: &'static str) -> Result<&'a [u8], BatchError> {

@@ -28,5 +28,5 @@ pub fn fingerprint(record: &[u8]) -> u64 {
 /// A batch without rows that carries schemas only: what a collector gets that has lost them.
 pub fn schema_batch(schemas: Vec<(u64, Vec<u8>)>, level: i32) -> Result<Sealed, BatchError> {
     let mut body = Body { schemas, ..Body::default() };
-    seal_body(Meta::default(), &mut body, level)
+    seal_body(&mut Meta::default(), &mut body, level)
 }

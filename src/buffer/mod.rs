@@ -28,6 +28,7 @@ mod recovery;
 mod rows;
 mod state;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -171,6 +172,8 @@ pub struct Buffer {
     path: PathBuf,
     settings: Settings,
     state: State,
+    /// What the state was before the last write; only its memory counts.
+    spare: State,
     /// The last id in use: `state.visible`, or the last part of a transaction that goes on.
     last: i64,
     /// Row changes in what is visible.
@@ -190,6 +193,8 @@ pub struct Buffer {
     moving: Option<u32>,
     /// The batch that was read last, and its checksum.
     read: Option<(i64, u32)>,
+    /// Schemas of which [`Self::has_schema`] has told that they travel; some of those that do.
+    travelled: HashSet<u64>,
 }
 
 impl Buffer {
@@ -383,8 +388,18 @@ impl Buffer {
     }
 
     /// Whether this schema travels with a batch, or has travelled.
-    pub fn has_schema(&self, fingerprint: u64) -> Result<bool, BufferError> {
-        Ok(rows::has_schema(&self.db, fingerprint)?)
+    pub fn has_schema(&mut self, fingerprint: u64) -> Result<bool, BufferError> {
+        if self.travelled.contains(&fingerprint) {
+            return Ok(true);
+        }
+        let found = rows::has_schema(&self.db, fingerprint)?;
+        if found {
+            if self.travelled.len() >= TRAVELLED_MAX {
+                self.travelled.clear();
+            }
+            self.travelled.insert(fingerprint);
+        }
+        Ok(found)
     }
 
     /// Every schema record that was ever staged here, for a collector that lost them.
@@ -401,7 +416,7 @@ impl Buffer {
 
     /// Notes a few bytes, in place of what was noted under this name before.
     pub fn set_note(&mut self, name: &str, value: &[u8]) -> Result<(), BufferError> {
-        let sealed = state::seal(value.to_vec());
+        let sealed = state::seal(value);
         self.write(|db, _| rows::set_note(db, name, &sealed))
     }
 
@@ -509,6 +524,7 @@ impl Buffer {
     ) -> Result<(), BufferError> {
         self.ready()?;
         let (mut id, staged_s, visible) = (self.last, now_s(), self.state.visible);
+        let parts = id;
         self.needed = bytes_of(parcels);
         let rows = self.write(|db, state| {
             for (index, parcel) in parcels.iter().enumerate() {
@@ -529,10 +545,10 @@ impl Buffer {
             state.advance(checkpoint);
             let carrier = if id > visible { id } else { id + 1 };
             prepared::end(db, state, carrier, ended)?;
-            rows::rows(db, visible, id)
+            rows::rows(db, visible, parts)
         })?;
         self.last = id;
-        self.rows += rows;
+        self.rows += rows + parcels.iter().map(|parcel| u64::from(parcel.rows)).sum::<u64>();
         self.written(bytes_of(parcels));
         Ok(())
     }
@@ -549,11 +565,13 @@ impl Buffer {
         change: impl FnOnce(&Connection, &mut State) -> Result<T, Fault>,
     ) -> Result<T, BufferError> {
         self.ready()?;
-        let mut next = self.state.clone();
+        let mut next = std::mem::take(&mut self.spare);
+        next.clone_from(&self.state);
         let (stray, last) = (self.stray, self.last);
         let done = (|| {
             let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if stray {
+                self.travelled.clear();
                 rows::cut(&transaction, last)?;
             }
             let value = change(&transaction, &mut next)?;
@@ -566,7 +584,7 @@ impl Buffer {
         let needed = std::mem::take(&mut self.needed);
         let done = done.map_err(|fault| self.quota_or_disk(fault, needed));
         let value = self.guard(done)?;
-        self.state = next;
+        self.spare = std::mem::replace(&mut self.state, next);
         self.stray = false;
         self.last = self.last.max(self.state.visible);
         self.written(WRITE_BYTES);
@@ -579,6 +597,8 @@ impl Buffer {
         change: impl FnOnce(&Connection, &mut State) -> Result<T, Fault>,
     ) -> Result<T, BufferError> {
         self.ready()?;
+        // Batches are cut off or numbered anew.
+        self.travelled.clear();
         set_synchronous(&self.db, Durability::Strict)?;
         let done = self.write(change);
         set_synchronous(&self.db, self.settings.durability)?;
@@ -802,6 +822,8 @@ const WAL_BYTES_MAX: u64 = 4 << 20;
 const WRITE_BYTES: u64 = 8 * file::PAGE_BYTES;
 /// What a call writes besides its parcels, at most, in bytes: schemas and the inner pages of the tables.
 const NEEDED_BESIDES: u64 = 64 << 10;
+/// Schemas remembered at a time.
+const TRAVELLED_MAX: usize = 1024;
 /// Pages given back at a time: half a megabyte, so that no acknowledgement takes long.
 const SHRINK_PAGES: u32 = 128;
 /// How far ahead a collector may put the epoch: more than an agent uses in its life, and far from

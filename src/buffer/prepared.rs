@@ -169,9 +169,9 @@ impl Buffer {
 impl State {
     /// Reading goes on here.
     pub(super) fn advance(&mut self, checkpoint: &[u8]) {
-        self.checkpoint = checkpoint.to_vec();
+        checkpoint.clone_into(&mut self.checkpoint);
         if self.floor == self.visible {
-            self.floor_checkpoint = checkpoint.to_vec();
+            checkpoint.clone_into(&mut self.floor_checkpoint);
         }
     }
 }

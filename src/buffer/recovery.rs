@@ -1,6 +1,7 @@
 //! SHELL: how a buffer is opened, looked at after a fault, and mended.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +51,7 @@ impl Buffer {
             path,
             settings,
             state,
+            spare: State::default(),
             last,
             rows: 0,
             wal_bytes: 0,
@@ -60,6 +62,7 @@ impl Buffer {
             full: false,
             moving: None,
             read: None,
+            travelled: HashSet::new(),
         };
         buffer.take_over(why.is_some())?;
         Ok((
@@ -152,6 +155,7 @@ impl Buffer {
         super::set_synchronous(&db, self.settings.durability)?;
         (self.db, self.last, self.state) = (db, state.visible, state);
         (self.suspect, self.stray, self.read, self.moving) = (false, true, None, None);
+        self.travelled.clear();
         self.take_over(false)?;
         self.healed(&told(why, &damaged), lost)
     }

@@ -156,14 +156,13 @@ pub(super) fn find(db: &Connection, id: i64) -> Result<Found, Fault> {
 fn verify(id: i64, row: &Row<'_>) -> rusqlite::Result<Found> {
     let (crc_stored, seal_stored): (u32, u32) = (row.get(0)?, row.get(1)?);
     let (rows, transactions): (u32, u32) = (row.get(2)?, row.get(3)?);
-    let checkpoint: Vec<u8> = row.get(7)?;
     let (meta, body): (Vec<u8>, Vec<u8>) = (row.get(8)?, row.get(9)?);
     let frame = Frame {
         id,
         ends: row.get(4)?,
         lead: row.get(5)?,
         staged_s: row.get::<_, i64>(6)?.cast_unsigned(),
-        checkpoint: &checkpoint,
+        checkpoint: row.get_ref(7)?.as_blob()?,
     };
     if crc(&meta, &body) != crc_stored {
         return Ok(Found::Broken("its bytes fail their checksum"));
@@ -249,6 +248,9 @@ pub(super) fn first_behind_leads(db: &Connection, visible: i64) -> Result<i64, F
 
 /// Row changes in the batches of `from < id <= upto`.
 pub(super) fn rows(db: &Connection, from: i64, upto: i64) -> Result<u64, Fault> {
+    if from == upto {
+        return Ok(0);
+    }
     let select = "SELECT coalesce(sum(rows), 0) FROM batch WHERE id > ?1 AND id <= ?2";
     Ok(db
         .prepare_cached(select)?

@@ -19,7 +19,7 @@ use crate::position::{Checkpoint, Sequence};
 use super::fault::Fault;
 
 /// Where a buffer stands.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
     /// The start of the machine in which it was last opened.
     pub(super) boot_id: String,
@@ -53,9 +53,51 @@ pub(super) struct State {
     pub(super) again: Vec<u8>,
 }
 
+/// `clone_from` keeps the memory that it has: one is copied for each write.
+impl Clone for State {
+    fn clone(&self) -> Self {
+        let mut copy = Self::default();
+        copy.clone_from(self);
+        copy
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        let Self {
+            boot_id,
+            clean,
+            opened,
+            epoch,
+            base,
+            floor,
+            floor_crc,
+            acked,
+            visible,
+            floor_checkpoint,
+            checkpoint,
+            forgotten,
+            began,
+            again,
+        } = self;
+        boot_id.clone_from(&other.boot_id);
+        *clean = other.clean;
+        *opened = other.opened;
+        *epoch = other.epoch;
+        *base = other.base;
+        *floor = other.floor;
+        *floor_crc = other.floor_crc;
+        *acked = other.acked;
+        *visible = other.visible;
+        floor_checkpoint.clone_from(&other.floor_checkpoint);
+        checkpoint.clone_from(&other.checkpoint);
+        *forgotten = other.forgotten;
+        began.clone_from(&other.began);
+        again.clone_from(&other.again);
+    }
+}
+
 impl State {
     pub(super) fn encode(&self) -> Vec<u8> {
-        seal(postcard::to_allocvec(self).expect("a record of plain values encodes"))
+        sealed(self)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
@@ -77,7 +119,7 @@ impl State {
 
 /// A checkpoint as it is stored.
 pub(super) fn encode_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
-    seal(postcard::to_allocvec(checkpoint).expect("a checkpoint of plain values encodes"))
+    sealed(checkpoint)
 }
 
 /// `None` for an empty field.
@@ -89,16 +131,26 @@ pub(super) fn decode_checkpoint(bytes: &[u8]) -> Result<Option<Checkpoint>, Faul
     checkpoint.map(Some).ok_or_else(|| Fault::Damaged("a checkpoint fails its checksum".to_owned()))
 }
 
+/// What [`seal`] makes of a record.
+fn sealed(record: &impl Serialize) -> Vec<u8> {
+    let space = Vec::with_capacity(RECORD_BYTES_USUAL);
+    let space = postcard::to_extend(&[0; CRC_BYTES], space);
+    let all = space.and_then(|space| postcard::to_extend(record, space));
+    let mut all = all.expect("a record of plain values encodes");
+    if let Some((crc, plain)) = all.split_first_chunk_mut::<CRC_BYTES>() {
+        *crc = crc32c::crc32c(plain).to_le_bytes();
+    }
+    all
+}
+
 /// With a checksum in front.
-pub(super) fn seal(plain: Vec<u8>) -> Vec<u8> {
-    let mut sealed = crc32c::crc32c(&plain).to_le_bytes().to_vec();
-    sealed.extend(plain);
-    sealed
+pub(super) fn seal(plain: &[u8]) -> Vec<u8> {
+    [&crc32c::crc32c(plain).to_le_bytes(), plain].concat()
 }
 
 /// What [`seal`] sealed, if it is whole.
 pub(super) fn unseal(sealed: &[u8]) -> Option<&[u8]> {
-    let (crc, plain) = sealed.split_first_chunk::<4>()?;
+    let (crc, plain) = sealed.split_first_chunk::<CRC_BYTES>()?;
     (crc32c::crc32c(plain) == u32::from_le_bytes(*crc)).then_some(plain)
 }
 
@@ -107,7 +159,7 @@ pub(super) fn unseal(sealed: &[u8]) -> Option<&[u8]> {
 ///
 /// `input` is a record, or (twice) a checkpoint, without their checksums.
 pub fn check_state(input: &[u8]) {
-    let sealed = seal(input.to_vec());
+    let sealed = seal(input);
     if let Ok(state) = State::decode(&sealed) {
         assert_eq!(State::decode(&state.encode()).ok(), Some(state));
     }
@@ -120,6 +172,11 @@ pub fn check_state(input: &[u8]) {
         "a checksum stands before it"
     );
 }
+
+/// Of the checksum.
+const CRC_BYTES: usize = 4;
+/// Most records are shorter.
+const RECORD_BYTES_USUAL: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -154,7 +154,7 @@ impl Staging<'_> {
 impl Store for Staging<'_> {
     type Error = Unstaged;
 
-    fn knows(&self, fingerprint: u64) -> bool {
+    fn knows(&mut self, fingerprint: u64) -> bool {
         self.shared.lock().buffer.has_schema(fingerprint).unwrap_or(false)
     }
 

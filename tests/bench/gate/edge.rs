@@ -111,7 +111,7 @@ impl From<BufferError> for Unstaged {
 impl Store for Kept {
     type Error = Unstaged;
 
-    fn knows(&self, fingerprint: u64) -> bool {
+    fn knows(&mut self, fingerprint: u64) -> bool {
         self.buffer.has_schema(fingerprint).unwrap_or(false)
     }
 
@@ -120,8 +120,7 @@ impl Store for Kept {
     }
 
     fn commit(&mut self, sealed: Option<Sealed>, behind: &Checkpoint) -> Result<(), Unstaged> {
-        let parcels: Vec<_> = sealed.into_iter().map(parcel).collect();
-        Ok(self.buffer.commit_ending(&parcels, behind, &[])?)
+        Ok(self.buffer.commit_ending(sealed.map(parcel).as_slice(), behind, &[])?)
     }
 
     fn discard(&mut self) -> Result<(), Unstaged> {
