@@ -3,6 +3,7 @@
 //! Reading never waits for writing: a link that takes nothing still brings acknowledgements.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -119,6 +120,7 @@ impl Line {
     pub(super) async fn run(&mut self, pump: &mut Pump, trip: &mut Trip<'_>) -> Over {
         let address = self.peer.address.to_string();
         let mut turned = Ok(());
+        let (mut stop, mut allowed) = (pin!(stopped(trip.ties)), pin!(allowed(trip.ties)));
         loop {
             trip.tell(pump, &address);
             self.answered |= pump.is_ready();
@@ -145,7 +147,8 @@ impl Line {
                 self.farewell(Reason::WITH_WILL, pump, trip).await;
                 return Over::Spent;
             }
-            let event = self.wait(pump, trip, allowance).await;
+            let orders = (stop.as_mut(), allowed.as_mut());
+            let event = self.wait(pump, trip, allowance, orders).await;
             turned = match self.take(event, pump, trip).await {
                 Ok(turned) => turned,
                 Err(over) => return over,
@@ -185,7 +188,16 @@ impl Line {
     }
 
     /// Waits for the next thing.
-    async fn wait(&mut self, pump: &Pump, trip: &Trip<'_>, allowance: Allowance) -> Event {
+    async fn wait(
+        &mut self,
+        pump: &Pump,
+        trip: &Trip<'_>,
+        allowance: Allowance,
+        (stop, allowed): (
+            impl Future<Output = Result<(), End>>,
+            impl Future<Output = BudgetLimits>,
+        ),
+    ) -> Event {
         let ties = trip.ties;
         let (mut most, mut paid_at) = (0, None);
         match allowance {
@@ -212,10 +224,8 @@ impl Line {
             }
         };
         let staged = async {
-            match ties.staged.recv().await {
-                Ok(()) => Event::Staged,
-                Err(_) => std::future::pending().await,
-            }
+            ties.staged.heard().await;
+            Event::Staged
         };
         let tick = async {
             match wake_at {
@@ -231,12 +241,12 @@ impl Line {
             }
         };
         let stop = async {
-            match stopped::<()>(ties).await {
+            match stop.await {
                 Err(end) => Event::Stop(end),
                 Ok(()) => std::future::pending().await,
             }
         };
-        let allowed = async { Event::Allowed(allowed(ties).await) };
+        let allowed = async { Event::Allowed(allowed.await) };
         let link = future::or(read, future::or(tick, write));
         let rest = future::or(staged, future::or(beside, allowed));
         future::or(stop, future::or(link, rest)).await
@@ -316,7 +326,7 @@ impl Line {
     /// Says goodbye behind the packet that is under way.
     async fn farewell(&mut self, reason: Reason, pump: &mut Pump, trip: &Trip<'_>) {
         self.out.truncate(usize::from(self.torn));
-        pump.disconnect(reason);
+        pump.disconnect(reason, Instant::now());
         self.out.extend(std::iter::from_fn(|| pump.poll()));
         self.say_the_rest(trip).await;
     }

@@ -16,6 +16,7 @@ use crate::telemetry::status::{Path, State};
 use crate::transport::{Connection, Dialer, Monitor};
 use crate::uplink::{Allowance, Backoff, BudgetLimits};
 
+use super::bell::Bell;
 use super::line::{Line, Over};
 use super::pump::{Notice, Pump, PumpError, Shared};
 use super::purse::{self, Purse};
@@ -28,7 +29,7 @@ pub(super) struct Ties {
     /// The agent's name, for its reports.
     pub(super) agent: String,
     /// Rung when something was staged, or nothing more will be.
-    pub(super) staged: Receiver<()>,
+    pub(super) staged: Arc<Bell>,
     /// Whether a batch staged now would leave at once.
     pub(super) idle: Arc<AtomicBool>,
     /// Whether a batch staged now would only lengthen a queue.
@@ -265,7 +266,7 @@ impl Trip<'_> {
                     counters.link_is(State::Connected, now);
                 }
                 Notice::Sent { .. } => counters.batches_sent.add(1),
-                Notice::Forgot { sequence, batches } => {
+                Notice::Acknowledged { sequence, batches } => {
                     counters.acknowledged(sequence.0, batches, now, now_us());
                 }
                 Notice::Rewound(why) => {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use smol::channel;
 
+use super::bell::Bell;
 use super::link::{self, End, Ties};
 use super::pump::{Pump, Shared};
 use super::pump_tests::pump_settings;
@@ -281,7 +282,7 @@ fn dial(keys: &Path, endpoints: &[EndpointAddress]) -> Dial {
 struct Agent {
     shared: Shared,
     counters: Arc<Counters>,
-    ring: channel::Sender<()>,
+    staged: Arc<Bell>,
     stop: channel::Sender<&'static str>,
     thread: JoinHandle<End>,
 }
@@ -298,13 +299,13 @@ impl Agent {
             buffer.commit(&[], &Checkpoint::default()).unwrap();
         }
         let shared = Shared::new(buffer);
-        let (ring, staged) = channel::bounded(1);
+        let staged = Arc::new(Bell::default());
         let (stop, stopped) = channel::bounded(1);
         let counters = Arc::new(Counters::new(Instant::now()));
         let ties = Ties {
             counters: counters.clone(),
             agent: AGENT.to_owned(),
-            staged,
+            staged: Arc::clone(&staged),
             idle: Arc::default(),
             behind: Arc::default(),
             stop: stopped,
@@ -317,7 +318,7 @@ impl Agent {
             move || smol::block_on(link::run(&mut pump, dial, shared, &ties))
         };
         let thread = std::thread::spawn(run);
-        Self { shared, counters, ring, stop, thread }
+        Self { shared, counters, staged, stop, thread }
     }
 
     fn commit(&self, bytes: usize) {
@@ -325,7 +326,7 @@ impl Agent {
         let meta = Meta::default().encode();
         let parcel = Parcel { meta, body, rows: 1, transactions: 1, schemas: Vec::new() };
         self.shared.lock().buffer.commit(&[parcel], &Checkpoint::default()).unwrap();
-        let _ = self.ring.try_send(());
+        self.staged.ring();
     }
 
     fn status(&self) -> crate::telemetry::status::Link {

@@ -5,6 +5,7 @@
 //!                                        └── staged: a ring ───┘
 //! ```
 
+mod bell;
 pub mod known;
 mod line;
 mod link;
@@ -46,6 +47,7 @@ use crate::telemetry::watch::Watch;
 use crate::telemetry::{health, metrics};
 use crate::transport::{self, TransportError};
 
+use bell::Bell;
 use link::End;
 use pump::{Pump, Shared};
 
@@ -112,13 +114,13 @@ pub fn run(config: &Config, operator: Operator) -> Result<(), AgentError> {
         StatusSocket::open(&socket, move || asked.briefly()).map_err(AgentError::Socket)?;
     let watch = Watch::open(&config.telemetry, move |wanted| tell(wanted, &watched.briefly()));
     let mut watch = watch.map_err(AgentError::Http)?;
-    let (ring, staged) = channel::bounded(1);
+    let staged = Arc::new(Bell::default());
     let (idle, behind) = (Arc::default(), Arc::default());
     let (finished, stopper) = (Arc::default(), Stopper::default());
     let reading = reader::Ties {
         shared: shared.clone(),
         counters: Arc::clone(&counters),
-        staged: ring,
+        staged: Arc::clone(&staged),
         link_idle: Arc::clone(&idle),
         link_behind: Arc::clone(&behind),
         stop: stopper.clone(),

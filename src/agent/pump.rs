@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::batch::{
     Ack, BatchError, Channel, Follows, Fragments, Identity, Sealed, Topic, frame, schema_batch,
@@ -113,6 +113,13 @@ pub struct Settings {
     pub level: i32,
 }
 
+impl Settings {
+    fn topic(&self, channel: Channel) -> String {
+        let Self { tenant, agent, .. } = self;
+        Topic { tenant, agent, channel }.to_string()
+    }
+}
+
 /// What happened, for logs and counters.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Notice {
@@ -125,8 +132,8 @@ pub enum Notice {
         /// Bytes of the message.
         bytes: usize,
     },
-    /// The collector has everything up to here; it is forgotten.
-    Forgot {
+    /// The collector has everything up to here.
+    Acknowledged {
         /// The last one.
         sequence: Sequence,
         /// Batches that were not acknowledged before.
@@ -209,12 +216,19 @@ const FRAGMENT: u64 = 0;
 /// topic's length, packet identifier, no properties.
 const PUBLISH_OVERHEAD: usize = 1 + 4 + 2 + 2 + 1;
 
+/// What is acknowledged is forgotten this often, or when it is so many batches: a load of small transactions would
+/// otherwise write twice to the disk for each. Whatever dies meanwhile sends them again, and the collector knows
+/// them.
+const FORGET_EVERY: Duration = Duration::from_millis(100);
+const FORGET_BATCHES: u64 = 8;
+
 /// Schema records in one lead batch: bounds its size whatever the number of tables.
 const SCHEMAS_PER_BATCH: usize = 64;
 
 /// See the module.
 pub struct Pump {
     settings: Settings,
+    data_topic: String,
     shared: Shared,
     client: Client,
     uplink: Uplink,
@@ -228,9 +242,19 @@ pub struct Pump {
     limits: Option<Limits>,
     /// A batch that is too large for one packet, of which not all has left.
     cut: Option<Cut>,
+    /// What the collector has acknowledged and the buffer has not forgotten yet.
+    heard: Option<Heard>,
+    /// When the buffer was last told.
+    told_at: Option<Instant>,
     epochs: u32,
     out: VecDeque<Bytes>,
     notices: VecDeque<Notice>,
+}
+
+/// Up to where the collector has everything.
+struct Heard {
+    epoch: u64,
+    sequence: Sequence,
 }
 
 /// A batch on its way in fragments.
@@ -251,6 +275,7 @@ impl Pump {
         Self {
             client: Client::new(settings.session.clone()),
             uplink: Uplink::new(settings.uplink, epoch, acknowledged),
+            data_topic: settings.topic(Channel::Data),
             settings,
             shared,
             subscribed: false,
@@ -258,6 +283,8 @@ impl Pump {
             early_bytes: 0,
             limits: None,
             cut: None,
+            heard: None,
+            told_at: None,
             epochs: 0,
             out: VecDeque::new(),
             notices: VecDeque::new(),
@@ -271,7 +298,7 @@ impl Pump {
                 (self.subscribed, self.ready, self.early_bytes) = (false, false, 0);
                 self.limits = None;
                 (self.cut, self.epochs) = (None, 0);
-                self.rewind();
+                self.rewind(now);
                 self.out.clear();
             }
             Input::Tick if self.uplink.tick(now) => {
@@ -282,7 +309,29 @@ impl Pump {
         let handled = self.client.handle(input, now);
         self.drain(now)?;
         handled?;
-        self.fill(now)
+        self.fill(now)?;
+        if self.forget_at().is_some_and(|at| at <= now) {
+            let shared = self.shared.clone();
+            let forgotten = self.forget(&mut shared.lock(), now);
+            return forgotten.or_else(|error| self.healed(error));
+        }
+        Ok(())
+    }
+
+    /// When the buffer forgets what the collector has acknowledged.
+    fn forget_at(&self) -> Option<Instant> {
+        self.heard.as_ref().and(self.told_at).map(|at| at + FORGET_EVERY)
+    }
+
+    /// The buffer forgets what the collector has acknowledged.
+    fn forget(&mut self, inner: &mut Inner, now: Instant) -> Result<(), BufferError> {
+        let Some(Heard { epoch, sequence }) = self.heard.take() else { return Ok(()) };
+        self.told_at = Some(now);
+        // Whoever stages may have begun a new epoch meanwhile: its first batch says what it continues.
+        if epoch == inner.buffer.epoch() {
+            inner.buffer.acknowledge(epoch, sequence)?;
+        }
+        Ok(())
     }
 
     /// Behind `Opened`: lets about so many bytes of batches leave before the peer has answered SUBSCRIBE,
@@ -304,7 +353,7 @@ impl Pump {
     }
 
     fn subscribe(&mut self, now: Instant) -> Result<(), PumpError> {
-        let filter = Filter { path: self.topic(Channel::Ack), qos: QoS::AtLeastOnce };
+        let filter = Filter { path: self.settings.topic(Channel::Ack), qos: QoS::AtLeastOnce };
         self.client.subscribe(&[filter], 0, now)?;
         self.subscribed = true;
         Ok(())
@@ -326,8 +375,10 @@ impl Pump {
     }
 
     /// What counts is what the buffer says: what was heard last it may not have been able to store.
-    fn rewind(&mut self) {
-        let inner = self.shared.lock();
+    fn rewind(&mut self, now: Instant) {
+        let shared = self.shared.clone();
+        let mut inner = shared.lock();
+        let _ = self.forget(&mut inner, now);
         let (epoch, acknowledged) = (inner.buffer.epoch(), inner.buffer.acknowledged());
         self.uplink.start_over(epoch, acknowledged);
     }
@@ -375,11 +426,10 @@ impl Pump {
             let message = frame(&identity, &staged.meta, &staged.body);
             // Not in memory beside its packet.
             drop(staged.body);
-            let (bytes, topic, token) =
-                (message.len(), self.topic(Channel::Data), staged.sequence.0);
-            let payload_bytes_max = self.payload_bytes_max(&topic);
+            let (bytes, token) = (message.len(), staged.sequence.0);
+            let (topic, payload_bytes_max) = (&self.data_topic, self.payload_bytes_max());
             if bytes <= payload_bytes_max {
-                self.client.publish(&topic, message, QoS::AtLeastOnce, false, token, now)?;
+                self.client.publish(topic, message, QoS::AtLeastOnce, false, token, now)?;
             } else if !self.ready {
                 // What is long is no better off for leaving early.
                 break;
@@ -397,7 +447,6 @@ impl Pump {
 
     /// Sends the next fragment, if the window has room for it.
     fn send_fragment(&mut self, now: Instant) -> Result<bool, PumpError> {
-        let topic = self.topic(Channel::Data);
         let Some(cut) = &mut self.cut else { return Ok(false) };
         let under_way: usize = cut.unanswered.iter().sum();
         if under_way > 0 && under_way >= self.uplink.window_bytes() {
@@ -407,15 +456,15 @@ impl Pump {
         cut.unanswered.push_back(fragment.len());
         // The batch is there when its last fragment is.
         let token = if cut.fragments.left() == 0 { cut.sequence.0 } else { FRAGMENT };
-        self.client.publish(&topic, fragment, QoS::AtLeastOnce, false, token, now)?;
+        self.client.publish(&self.data_topic, fragment, QoS::AtLeastOnce, false, token, now)?;
         Ok(true)
     }
 
-    /// The longest payload that fits into a packet with this topic.
-    fn payload_bytes_max(&self, topic: &str) -> usize {
+    /// The longest payload that fits into a packet of a batch.
+    fn payload_bytes_max(&self) -> usize {
         let peer = self.limits.map_or(u32::MAX, |limits| limits.packet_bytes_max);
         let packet = self.settings.packet_bytes_max.min(peer) as usize;
-        packet.saturating_sub(PUBLISH_OVERHEAD + topic.len())
+        packet.saturating_sub(PUBLISH_OVERHEAD + self.data_topic.len())
     }
 
     /// The peer has answered a message.
@@ -430,7 +479,7 @@ impl Pump {
     /// Publishes the agent's state. It is not retained: whoever subscribes later could not tell how old it is.
     pub fn report(&mut self, status: Vec<u8>, now: Instant) -> Result<(), PumpError> {
         if self.ready {
-            let topic = self.topic(Channel::Status);
+            let topic = self.settings.topic(Channel::Status);
             match self.client.publish(&topic, status, QoS::AtMostOnce, false, 0, now) {
                 // Batches are what counts.
                 Ok(()) | Err(SessionError::TooLarge { .. }) => {}
@@ -442,8 +491,11 @@ impl Pump {
 
     /// Says goodbye: write what is left, then close. Where no other connection follows at once, the reason is
     /// [`Reason::WITH_WILL`], so that what was reported last does not stand for an agent that is not there.
-    pub fn disconnect(&mut self, reason: Reason) {
+    pub fn disconnect(&mut self, reason: Reason, now: Instant) {
         self.out.extend(self.client.farewell(reason));
+        // What cannot be stored is sent again.
+        let shared = self.shared.clone();
+        let _ = self.forget(&mut shared.lock(), now);
     }
 
     /// The next bytes for the link.
@@ -458,7 +510,8 @@ impl Pump {
 
     /// When to call [`Pump::handle`] with [`Input::Tick`].
     pub fn wake_at(&self) -> Option<Instant> {
-        [self.client.wake_at(), self.uplink.wake_at()].into_iter().flatten().min()
+        let due = [self.client.wake_at(), self.uplink.wake_at(), self.forget_at()];
+        due.into_iter().flatten().min()
     }
 
     /// Whether a batch staged now would leave at once.
@@ -474,17 +527,14 @@ impl Pump {
     /// Whether the collector has everything that was staged.
     pub fn is_drained(&self) -> bool {
         let inner = self.shared.lock();
-        inner.buffer.acknowledged() >= inner.buffer.staged()
+        let heard = self.heard.as_ref().filter(|heard| heard.epoch == inner.buffer.epoch());
+        let acknowledged = heard.map_or(Sequence::START, |heard| heard.sequence);
+        acknowledged.max(inner.buffer.acknowledged()) >= inner.buffer.staged()
     }
 
     /// Whether the collector took us in and batches may leave.
     pub fn is_ready(&self) -> bool {
         self.ready
-    }
-
-    fn topic(&self, channel: Channel) -> String {
-        let Settings { tenant, agent, .. } = &self.settings;
-        Topic { tenant, agent, channel }.to_string()
     }
 
     fn drain(&mut self, now: Instant) -> Result<(), PumpError> {
@@ -541,9 +591,13 @@ impl Pump {
         let shared = self.shared.clone();
         let mut inner = shared.lock();
         self.uplink.follow(inner.buffer.epoch());
+        let goes_on = ack.demand.is_none() && ack.epoch == self.uplink.epoch();
+        if !goes_on || ack.sequence <= self.uplink.acknowledged() {
+            // What it says now is compared with all that it has said.
+            self.forget(&mut inner, now)?;
+        }
         let mut broken = None;
-        let (staged, known) = (inner.buffer.staged(), inner.buffer.forgotten()?);
-        let forgotten = (known.epoch, known.sequence);
+        let (staged, forgotten) = (inner.buffer.staged(), inner.buffer.forgotten_last());
         if inner.lost.is_some() && (ack.epoch, ack.sequence) >= forgotten {
             inner.lost = None;
             self.notices
@@ -557,6 +611,7 @@ impl Pump {
             })?;
             (found.sequence == sequence).then_some(found.crc)
         };
+        let before = self.uplink.acknowledged();
         let verdict = self.uplink.hear(&ack, forgotten, staged, crc_of, now);
         if let Some(error) = broken {
             return Err(error.into());
@@ -565,17 +620,21 @@ impl Pump {
             Verdict::Nothing => {}
             Verdict::Rewound => self.notices.push_back(Notice::Rewound(ack.why)),
             Verdict::Forget(sequence) => {
-                let batches = sequence.0.saturating_sub(inner.buffer.acknowledged().0);
-                inner.buffer.acknowledge(ack.epoch, sequence)?;
+                let batches = sequence.0.saturating_sub(before.0);
                 inner.accepts_gap = false;
-                self.notices.push_back(Notice::Forgot { sequence, batches });
+                self.notices.push_back(Notice::Acknowledged { sequence, batches });
+                self.heard = Some(Heard { epoch: ack.epoch, sequence });
+                let waiting = sequence.0.saturating_sub(inner.buffer.acknowledged().0);
+                if self.told_at.is_none() || waiting >= FORGET_BATCHES {
+                    self.forget(&mut inner, now)?;
+                }
             }
             Verdict::Reread => {
                 let lost = Lost {
                     gtids: ack.gtid_set(),
                     from: ack.position.filter(|position| !position.file.is_empty()),
                     there: (ack.epoch, ack.sequence),
-                    upto: known.since,
+                    upto: inner.buffer.forgotten()?.since,
                 };
                 if inner.lost.as_ref() != Some(&lost) {
                     (inner.lost, inner.rereads) = (Some(lost.clone()), inner.rereads + 1);

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
-use smol::channel::Sender;
 
 use crate::batch::{self, BatchError, Sealed};
 use crate::binlog::reader::DecodeError;
@@ -24,6 +23,7 @@ use crate::telemetry::counters::Counters;
 use crate::telemetry::logger::now_us;
 use crate::telemetry::status::{Disk, State};
 
+use super::bell::Bell;
 use super::pump::{Inner, Lost, Shared, parcel};
 use super::regain;
 use super::stager::{Full, Stager, Store};
@@ -47,7 +47,7 @@ pub(super) struct Ties {
     /// The figures.
     pub(super) counters: Arc<Counters>,
     /// Rung when something was staged, or nothing more will be.
-    pub(super) staged: Sender<()>,
+    pub(super) staged: Arc<Bell>,
     /// Whether a batch staged now would leave at once.
     pub(super) link_idle: Arc<AtomicBool>,
     /// Whether a batch staged now would only lengthen a queue.
@@ -219,7 +219,7 @@ pub(super) fn run(
                 ties.counters.source_is(State::Off);
                 ties.counters.stopped_by(Some(error.to_string()));
                 // The centre is told at once.
-                let _ = ties.staged.try_send(());
+                ties.staged.ring();
                 if !sleep(RETRY, &ties.stop) {
                     return Ok(());
                 }
@@ -231,7 +231,7 @@ pub(super) fn run(
 /// Nothing more will be staged; the link may be waiting for just that.
 fn finish(ties: &Ties) {
     ties.finished.store(true, Ordering::Release);
-    let _ = ties.staged.try_send(());
+    ties.staged.ring();
 }
 
 /// False if we were asked to stop meanwhile.
@@ -263,6 +263,8 @@ struct Reader<'a> {
     told_at: Option<Instant>,
     /// When the oldest complete transaction of the stager came.
     since: Option<Instant>,
+    /// When complete transactions were staged last.
+    flushed_at: Instant,
     /// When the clock was looked at last.
     now: Instant,
     turns: u32,
@@ -285,8 +287,8 @@ struct Staging<'a> {
     committed_us: u64,
     /// When the first of them was committed.
     oldest_us: u64,
-    /// Whether something was staged since the buffer was last asked whether it is full.
-    fuller: bool,
+    /// Whether the buffer was full when something was staged last.
+    full: bool,
     /// Prepared transactions whose end is not yet stored.
     ended: Vec<Ended>,
 }
@@ -301,9 +303,12 @@ impl Store for Staging<'_> {
 
     fn part(&mut self, sealed: Sealed) -> Result<(), ReadError> {
         count(&self.ties.counters, &sealed);
-        self.fuller = true;
         let parcel = parcel(sealed);
-        persist(self.ties, self.rereads, |inner| inner.buffer.stage_part(&parcel))
+        self.full = persist(self.ties, self.rereads, |inner| {
+            inner.buffer.stage_part(&parcel)?;
+            Ok(inner.buffer.is_full())
+        })?;
+        Ok(())
     }
 
     fn commit(&mut self, sealed: Option<Sealed>, behind: &Checkpoint) -> Result<(), ReadError> {
@@ -312,15 +317,14 @@ impl Store for Staging<'_> {
         }
         let parcel = sealed.map(parcel);
         let ended = std::mem::take(&mut self.ended);
-        let upto = persist(self.ties, self.rereads, |inner| {
+        let upto;
+        (upto, self.full) = persist(self.ties, self.rereads, |inner| {
             inner.buffer.commit_ending(parcel.as_slice(), behind, &ended)?;
-            Ok(inner.buffer.staged())
+            Ok((inner.buffer.staged(), inner.buffer.is_full()))
         })?;
         if parcel.is_some() {
-            self.fuller = true;
             self.ties.counters.staged(upto.0, self.read, self.oldest_us, now_us());
-            // The link needs one ring however many batches there are.
-            let _ = self.ties.staged.try_send(());
+            self.ties.staged.ring();
         }
         self.stored(behind);
         Ok(())
@@ -342,9 +346,9 @@ impl Store for Staging<'_> {
         behind: &Checkpoint,
     ) -> Result<(), ReadError> {
         let (last, ended) = (last.map(parcel), std::mem::take(&mut self.ended));
-        self.fuller = true;
-        persist(self.ties, self.rereads, |inner| {
-            inner.buffer.prepare(name, last.as_ref(), begins, behind, &ended)
+        self.full = persist(self.ties, self.rereads, |inner| {
+            inner.buffer.prepare(name, last.as_ref(), begins, behind, &ended)?;
+            Ok(inner.buffer.is_full())
         })?;
         self.stored(behind);
         Ok(())
@@ -380,7 +384,7 @@ impl<'a> Staging<'a> {
             read: 0,
             committed_us: 0,
             oldest_us: 0,
-            fuller: true,
+            full: true,
             ended: Vec::new(),
         }
     }
@@ -403,7 +407,8 @@ impl<'a> Staging<'a> {
         } else {
             self.ties.counters.position_is(&position);
         }
-        (self.stored, self.stored_at) = (behind.clone(), Instant::now());
+        self.stored.clone_from(behind);
+        self.stored_at = Instant::now();
     }
 }
 
@@ -431,6 +436,7 @@ impl<'a> Reader<'a> {
             untold: 0,
             told_at: None,
             since: None,
+            flushed_at: Instant::now(),
             now: Instant::now(),
             turns: 0,
             at_rest: false,
@@ -463,7 +469,7 @@ impl<'a> Reader<'a> {
             self.flush()?;
         }
         let wait_max = if self.at_rest { WAIT_AT_REST_MAX } else { WAIT_MAX };
-        let deadline = self.since.map_or(self.now + wait_max, |since| since + self.age_max());
+        let deadline = self.since.map_or(self.now + wait_max, |since| self.leaves_at(since));
         let after = match self.source.next(deadline)? {
             None => After::Nothing,
             Some(Step::Begin(begin)) => After::Begin(begin),
@@ -578,10 +584,10 @@ impl<'a> Reader<'a> {
         if self.stager.is_open() {
             return Ok(());
         }
-        let old = self.since.is_some_and(|since| since + self.age_max() <= now);
-        // What is complete leaves as soon as nothing more is at hand.
-        let idle = || self.staging.ties.link_idle.load(Ordering::Relaxed);
-        if old || self.since.is_some() && idle() && !self.source.has_more()? {
+        if let Some(since) = self.since
+            && self.leaves_at(since) <= now
+            && (since + self.age_max() <= now || !self.source.has_more()?)
+        {
             self.flush()?;
         }
         if self.staging.stored_at + POSITION_EVERY <= now
@@ -590,6 +596,16 @@ impl<'a> Reader<'a> {
             self.store_position()?;
         }
         Ok(())
+    }
+
+    /// When complete transactions leave, if nothing more is at hand by then. On an idle link that is at once,
+    /// unless others have left just before.
+    fn leaves_at(&self, since: Instant) -> Instant {
+        let at_last = since + self.age_max();
+        if !self.staging.ties.link_idle.load(Ordering::Relaxed) {
+            return at_last;
+        }
+        at_last.min(self.flushed_at + self.age_max * 2 / 5)
     }
 
     /// A batch that would only wait in the queue may as well wait for company.
@@ -720,7 +736,9 @@ impl<'a> Reader<'a> {
 
     /// Stages the complete transactions.
     fn flush(&mut self) -> Result<(), ReadError> {
-        self.since = None;
+        if self.since.take().is_some() {
+            self.flushed_at = self.now;
+        }
         self.stager.flush(self.source.checkpoint(), &mut self.staging)
     }
 
@@ -737,9 +755,8 @@ impl<'a> Reader<'a> {
 
     /// Waits while the buffer is full. The server keeps what is not read.
     fn wait_for_room(&mut self) -> Result<(), ReadError> {
-        // Only what is staged here fills it, and to ask costs more than a small transaction.
-        let fuller = std::mem::take(&mut self.staging.fuller);
-        if !fuller || !must_wait(self.staging.ties) {
+        // Only what is staged here fills it.
+        if !std::mem::take(&mut self.staging.full) || !must_wait(self.staging.ties) {
             return Ok(());
         }
         self.flush()?;
@@ -791,8 +808,7 @@ fn count(counters: &Counters, sealed: &Sealed) {
     counters.batches_staged.add(1);
     counters.rows.add(u64::from(sealed.rows));
     counters.bytes_compressed.add((sealed.meta.len() + sealed.body.len()) as u64);
-    let plain = batch::Meta::decode(&sealed.meta).map_or(0, |meta| meta.plain_len);
-    counters.bytes_raw.add(u64::from(plain));
+    counters.bytes_raw.add(u64::from(sealed.plain_len));
 }
 
 /// Writes to the buffer, and waits while the disk does not take it.

@@ -25,7 +25,7 @@ fn ties(folder: &Path) -> Ties {
     Ties {
         shared: Shared::new(buffer),
         counters: Arc::new(Counters::new(Instant::now())),
-        staged: smol::channel::bounded(1).0,
+        staged: Arc::new(Bell::default()),
         link_idle: Arc::default(),
         link_behind: Arc::default(),
         stop: source::Stopper::default(),

@@ -50,7 +50,7 @@ pub(super) fn go_back(
             (inner.lost, inner.accepts_gap) = (None, true);
             Ok(())
         })?;
-        let _ = ties.staged.try_send(());
+        ties.staged.ring();
         return Ok(None);
     }
     let epoch = persist(ties, rereads, |inner| {

@@ -65,6 +65,8 @@ pub struct Sealed {
     pub meta: Vec<u8>,
     /// The compressed body.
     pub body: Vec<u8>,
+    /// Bytes of the body before it was compressed.
+    pub plain_len: u32,
     /// Row changes in it.
     pub rows: u32,
     /// Transactions that end in it.
@@ -549,9 +551,13 @@ impl Builder {
             group.drain(*rows);
         }
         if empty_before {
-            // Between transactions: groups that the last batch did not use give their memory back.
+            // Between transactions: groups that the last batch did not use give their memory back, if it is much.
+            let few = self.groups.len() <= GROUPS_KEPT_MAX;
             let mut rows = mark.groups.iter();
-            self.groups.retain(|_| rows.next().is_some_and(|rows| *rows > 0));
+            self.groups.retain(|group| {
+                rows.next().is_some_and(|rows| *rows > 0)
+                    || few && group.memory_bytes() <= GROUP_BYTES_KEPT_MAX
+            });
         }
         let Some(open) = &mut self.open else { return };
         for later in open.savepoints.iter_mut().filter_map(|known| known.mark.as_mut()) {
@@ -674,6 +680,7 @@ pub(super) fn seal_body(
         };
         press.keep(plain);
         Ok(Sealed {
+            plain_len: meta.plain_len,
             rows: meta.rows,
             transactions: meta.transactions,
             schemas,
@@ -709,6 +716,10 @@ impl Press {
         }
     }
 }
+
+/// Groups that are kept for the next batch although this one did not use them, and of how many bytes each.
+const GROUPS_KEPT_MAX: usize = 16;
+const GROUP_BYTES_KEPT_MAX: usize = 8 * 1024;
 
 /// Twice what a batch of the default settings needs.
 const KEPT_BYTES_MAX: usize = 512 * 1024;

@@ -115,6 +115,11 @@ impl Column {
         }
     }
 
+    /// Bytes of memory for the values.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.states.capacity() + 4 * self.lengths.capacity() + self.bytes.capacity()
+    }
+
     /// Forgets the rows from `rows` on.
     pub(super) fn truncate(&mut self, rows: usize) {
         let (values, bytes) = self.prefix(rows);

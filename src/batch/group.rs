@@ -66,6 +66,11 @@ impl Group {
         bytes
     }
 
+    /// Bytes of memory for the values of its rows.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.columns.iter().map(|(_, column)| column.memory_bytes()).sum()
+    }
+
     pub(super) fn truncate(&mut self, rows: usize) {
         self.rows = self.rows.min(rows);
         self.columns.iter_mut().for_each(|(_, column)| column.truncate(rows));

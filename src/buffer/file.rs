@@ -13,6 +13,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -171,6 +172,7 @@ pub(crate) fn open(path: &Path, kind: &Kind, tuning: &Tuning) -> Result<Connecti
     db.pragma_update(None, "synchronous", if tuning.full { "full" } else { "normal" })?;
     db.pragma_update(None, "cache_size", -i64::from(tuning.cache_kib))?;
     db.pragma_update(None, "temp_store", "memory")?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     db.pragma_update(None, "trusted_schema", false)?;
     db.pragma_update(None, "cell_size_check", true)?;
     let wal_bytes = i64::try_from(tuning.wal_bytes_max).unwrap_or(i64::MAX);
@@ -208,6 +210,43 @@ pub(crate) fn bytes(db: &Connection, path: &Path) -> Result<(u64, u64, u64), Fau
     let (pages, free) = (pages.max(0).unsigned_abs(), free.max(0).unsigned_abs());
     let wal = fs::metadata(beside(path, "-wal")).map_or(0, |found| found.len());
     Ok((pages.saturating_sub(free) * PAGE_BYTES, free * PAGE_BYTES, wal))
+}
+
+/// A writer's transaction; rolled back if it is dropped. Unlike those of rusqlite's own, its words are parsed once.
+pub(crate) struct Transaction<'a> {
+    db: &'a Connection,
+    ended: bool,
+}
+
+impl<'a> Transaction<'a> {
+    /// Waits for other writers, for a moment.
+    pub(crate) fn begin(db: &'a Connection) -> Result<Self, Fault> {
+        db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self { db, ended: false })
+    }
+
+    pub(crate) fn commit(mut self) -> Result<(), Fault> {
+        self.db.prepare_cached("COMMIT")?.execute([])?;
+        self.ended = true;
+        Ok(())
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.db
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // Some errors have rolled it back already.
+        if !self.ended && !self.db.is_autocommit() {
+            let _ = self.db.execute_batch("ROLLBACK");
+        }
+    }
 }
 
 /// Moves the WAL's content into the database file; `truncate` also empties the WAL's file.
@@ -321,6 +360,8 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), Fault> {
 
 const NO_DATABASE: &str = "is not a database (any more): it was left as it is; if it was one, it is damaged: move \
                            it aside, together with its -wal and -shm, and start again";
+/// More than a store uses again and again.
+const STATEMENTS_MAX: usize = 32;
 /// One connection is used by one thread at a time.
 const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_OPEN_EXRESCODE);
 /// Chosen when the file is made; every size is counted with it.

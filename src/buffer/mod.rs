@@ -33,7 +33,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 
 pub use self::fault::{DiskCause, Fault};
 use self::file::Lock;
@@ -193,6 +193,10 @@ pub struct Buffer {
     moving: Option<u32>,
     /// The batch that was read last, and its checksum.
     read: Option<(i64, u32)>,
+    /// The batch that was staged last, if it is small: it is likely to be asked for next.
+    fresh: Option<Fresh>,
+    /// Bytes of the file and its WAL: not more than this.
+    bytes_most: u64,
     /// Schemas of which [`Self::has_schema`] has told that they travel; some of those that do.
     travelled: HashSet<u64>,
 }
@@ -302,7 +306,11 @@ impl Buffer {
             return Ok(None);
         }
         let previous_crc = self.crc_before(id)?;
-        match self.guard(rows::find(&self.db, id))? {
+        let found = match self.fresh.take_if(|fresh| fresh.id == id) {
+            Some(fresh) => fresh.found(),
+            None => self.guard(rows::find(&self.db, id))?,
+        };
+        match found {
             Found::Broken(why) => Err(self.heal(id, why)?),
             Found::Sound { crc, rows, meta, body } => {
                 self.read = Some((id, crc));
@@ -435,6 +443,11 @@ impl Buffer {
         self.state.sequence(self.state.acked)
     }
 
+    /// The last batch that was forgotten, by epoch and number.
+    pub fn forgotten_last(&self) -> (u64, Sequence) {
+        self.state.forgotten
+    }
+
     /// What the collector must have, because it acknowledged it and it is not here any more.
     ///
     /// # Errors
@@ -482,9 +495,13 @@ impl Buffer {
     /// Whether reading should wait: from 0.8 of the limit until below 0.6 of it. True too while the
     /// disk does not even let us look.
     pub fn is_full(&mut self) -> bool {
-        let Ok((used, _, wal)) = file::bytes(&self.db, &self.path) else { return true };
         let share = if self.full { 6 } else { 8 };
-        self.full = (used + wal).saturating_mul(10) >= self.bytes_max().saturating_mul(share);
+        let mark = self.bytes_max().saturating_mul(share) / 10;
+        if self.full || self.bytes_most >= mark {
+            let Ok((used, _, wal)) = file::bytes(&self.db, &self.path) else { return true };
+            self.bytes_most = used + wal;
+            self.full = self.bytes_most >= mark;
+        }
         self.full
     }
 
@@ -549,6 +566,7 @@ impl Buffer {
         })?;
         self.last = id;
         self.rows += rows + parcels.iter().map(|parcel| u64::from(parcel.rows)).sum::<u64>();
+        self.fresh = parcels.last().and_then(|parcel| Fresh::of(id, parcel));
         self.written(bytes_of(parcels));
         Ok(())
     }
@@ -569,18 +587,22 @@ impl Buffer {
         next.clone_from(&self.state);
         let (stray, last) = (self.stray, self.last);
         let done = (|| {
-            let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = file::Transaction::begin(&self.db)?;
             if stray {
                 self.travelled.clear();
-                rows::cut(&transaction, last)?;
+                rows::cut(&self.db, last)?;
             }
-            let value = change(&transaction, &mut next)?;
+            let value = change(&self.db, &mut next)?;
             if next != self.state {
-                rows::save(&transaction, &next)?;
+                rows::save(&self.db, &next)?;
             }
             transaction.commit()?;
             Ok(value)
         })();
+        self.fresh = None;
+        if done.is_err() {
+            self.bytes_most = u64::MAX;
+        }
         let needed = std::mem::take(&mut self.needed);
         let done = done.map_err(|fault| self.quota_or_disk(fault, needed));
         let value = self.guard(done)?;
@@ -629,6 +651,8 @@ impl Buffer {
     /// committed stays committed if that fails.
     fn written(&mut self, bytes: u64) {
         self.wal_bytes += bytes;
+        // Into the WAL now, and into the file in time.
+        self.bytes_most = self.bytes_most.saturating_add(2 * bytes);
         if self.wal_bytes < self.wal_bytes_max() / 2 {
             return;
         }
@@ -683,6 +707,31 @@ impl Buffer {
 
     fn wal_bytes_max(&self) -> u64 {
         wal_bytes_max(&self.settings)
+    }
+}
+
+/// A batch as it was staged.
+struct Fresh {
+    id: i64,
+    rows: u32,
+    meta: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Fresh {
+    fn of(id: i64, parcel: &Parcel) -> Option<Self> {
+        let Parcel { meta, body, rows, .. } = parcel;
+        (body.len() <= FRESH_BYTES_MAX).then(|| Self {
+            id,
+            rows: *rows,
+            meta: meta.clone(),
+            body: body.clone(),
+        })
+    }
+
+    fn found(self) -> Found {
+        let Self { rows, meta, body, .. } = self;
+        Found::Sound { crc: rows::crc(&meta, &body), rows, meta, body }
     }
 }
 
@@ -822,6 +871,8 @@ const WAL_BYTES_MAX: u64 = 4 << 20;
 const WRITE_BYTES: u64 = 8 * file::PAGE_BYTES;
 /// What a call writes besides its parcels, at most, in bytes: schemas and the inner pages of the tables.
 const NEEDED_BESIDES: u64 = 64 << 10;
+/// Bytes of a body that is kept in memory until it is asked for.
+const FRESH_BYTES_MAX: usize = 16 << 10;
 /// Schemas remembered at a time.
 const TRAVELLED_MAX: usize = 1024;
 /// Pages given back at a time: half a megabyte, so that no acknowledgement takes long.

@@ -62,6 +62,8 @@ impl Buffer {
             full: false,
             moving: None,
             read: None,
+            fresh: None,
+            bytes_most: u64::MAX,
             travelled: HashSet::new(),
         };
         buffer.take_over(why.is_some())?;
@@ -132,6 +134,7 @@ impl Buffer {
         let last = rows::last_id(&db)?.unwrap_or(state.floor);
         super::set_synchronous(&db, self.settings.durability)?;
         (self.db, self.suspect, self.stray, self.read) = (db, false, true, None);
+        self.fresh = None;
         if state == self.state && last >= self.last {
             return Ok(());
         }
@@ -156,6 +159,7 @@ impl Buffer {
         (self.db, self.last, self.state) = (db, state.visible, state);
         (self.suspect, self.stray, self.read, self.moving) = (false, true, None, None);
         self.travelled.clear();
+        self.fresh = None;
         self.take_over(false)?;
         self.healed(&told(why, &damaged), lost)
     }

@@ -275,6 +275,12 @@ fn a_broken_part_takes_its_whole_transaction_with_it() {
     buffer.commit(&[parcel("4")], &at(40)).unwrap();
     tamper(&folder, "UPDATE batch SET body = x'00' WHERE id = 4");
     assert!(buffer.after(Sequence(2)).unwrap().is_some());
+    let fresh = buffer.after(Sequence(3)).unwrap().map(|staged| staged.body);
+    assert_eq!(
+        fresh.as_deref(),
+        Some(&b"4"[..]),
+        "as it was staged; the disk is asked from now on"
+    );
     let healed = buffer.after(Sequence(3));
     assert!(matches!(healed, Err(BufferError::Healed { batches: 2, .. })), "{healed:?}");
     assert_eq!(buffer.checkpoint().unwrap(), Some(at(20)), "kept although 2 is forgotten");

@@ -25,9 +25,9 @@ use std::fmt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::buffer::file::{self, Kind, Lock, Tuning};
+use crate::buffer::file::{self, Kind, Lock, Transaction, Tuning};
 use crate::buffer::{DiskCause, Fault};
 use crate::position::Sequence;
 
@@ -148,7 +148,7 @@ impl Log {
         schemas: &[(String, u64, Vec<u8>)],
     ) -> Result<(), LogError> {
         let logged_s = now_s();
-        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = Transaction::begin(&self.db)?;
         let mut last = self.last;
         for entry in entries {
             last = put(&transaction, entry, last, logged_s)?;
@@ -177,7 +177,7 @@ impl Log {
     /// Forgets the parts of an agent that wait for their last one. Where the ledger changes with
     /// it, use [`Entry::abandons`] instead.
     pub fn abandon_parts(&mut self, agent: &str) -> Result<(), LogError> {
-        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = Transaction::begin(&self.db)?;
         abandon(&transaction, agent)?;
         Ok(transaction.commit()?)
     }
@@ -244,7 +244,7 @@ impl Log {
     }
 
     fn prune_some(&mut self, passed: u64, before_s: i64) -> Result<u64, LogError> {
-        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = Transaction::begin(&self.db)?;
         let passed = passed.min(wishes::lowest(&transaction)?);
         let upto: Option<i64> = transaction.query_row(
             "SELECT max(number) FROM (SELECT e.number, m.logged_s FROM entry e \

@@ -116,6 +116,11 @@ impl Uplink {
         self.epoch
     }
 
+    /// The last batch that the collector has acknowledged in this epoch.
+    pub fn acknowledged(&self) -> Sequence {
+        self.acknowledged
+    }
+
     /// The last batch that was sent on this connection, or acknowledged before it.
     pub fn sent(&self) -> Sequence {
         self.in_flight.back().map_or(self.acknowledged, |last| last.sequence)

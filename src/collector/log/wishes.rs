@@ -1,8 +1,9 @@
 //! SHELL: sinks that are to go back, and numbers that stand for nothing.
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Log, LogError, Reader};
+use crate::buffer::file::Transaction;
 
 impl Log {
     /// Numbers up to this one are used already: by a sink that has seen a part of the log that was lost with
@@ -14,7 +15,7 @@ impl Log {
         if number <= self.last {
             return Ok(0);
         }
-        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = Transaction::begin(&self.db)?;
         let (first, last) = (self.last + 1, number);
         let range = [first.cast_signed(), last.cast_signed()];
         // One behind the other is one.
@@ -34,7 +35,7 @@ impl Reader {
     /// # Errors
     /// [`LogError::Pruned`] if what follows has been forgotten; nothing is wished then.
     pub fn wish_replay(&mut self, sink: &str, after: u64) -> Result<(), LogError> {
-        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = Transaction::begin(&self.db)?;
         let oldest: Option<i64> =
             transaction.query_row("SELECT min(number) FROM entry", [], |row| row.get(0))?;
         let oldest = match oldest {
