@@ -337,7 +337,7 @@ impl Buffer {
             return Ok(0);
         }
         let floor = self.state.floor;
-        let forgotten = self.write(|db, state| {
+        let forgotten = self.write_on(|db, state| {
             state.acked = id;
             let Some((end, crc)) = rows::last_end(db, state.floor, id)? else { return Ok(0) };
             if end == state.visible {
@@ -521,7 +521,7 @@ impl Buffer {
         self.ready()?;
         let (mut id, staged_s) = (self.last, now_s());
         self.needed = bytes_of(parcels);
-        self.write(|db, _| {
+        self.write_on(|db, _| {
             for parcel in parcels {
                 id += 1;
                 rows::insert(db, parcel, Frame { id, staged_s, ..Frame::default() })?;
@@ -543,7 +543,7 @@ impl Buffer {
         let (mut id, staged_s, visible) = (self.last, now_s(), self.state.visible);
         let parts = id;
         self.needed = bytes_of(parcels);
-        let rows = self.write(|db, state| {
+        let rows = self.write_on(|db, state| {
             for (index, parcel) in parcels.iter().enumerate() {
                 id += 1;
                 let mut frame = Frame { id, staged_s, ..Frame::default() };
@@ -579,6 +579,15 @@ impl Buffer {
 
     /// One SQLite transaction over rows and state: both change, or neither.
     fn write<T>(
+        &mut self,
+        change: impl FnOnce(&Connection, &mut State) -> Result<T, Fault>,
+    ) -> Result<T, BufferError> {
+        self.travelled.clear();
+        self.write_on(change)
+    }
+
+    /// The same for what takes no schema from those that travel.
+    fn write_on<T>(
         &mut self,
         change: impl FnOnce(&Connection, &mut State) -> Result<T, Fault>,
     ) -> Result<T, BufferError> {
@@ -619,8 +628,6 @@ impl Buffer {
         change: impl FnOnce(&Connection, &mut State) -> Result<T, Fault>,
     ) -> Result<T, BufferError> {
         self.ready()?;
-        // Batches are cut off or numbered anew.
-        self.travelled.clear();
         set_synchronous(&self.db, Durability::Strict)?;
         let done = self.write(change);
         set_synchronous(&self.db, self.settings.durability)?;

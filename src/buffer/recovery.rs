@@ -135,6 +135,7 @@ impl Buffer {
         super::set_synchronous(&db, self.settings.durability)?;
         (self.db, self.suspect, self.stray, self.read) = (db, false, true, None);
         self.fresh = None;
+        self.travelled.clear();
         if state == self.state && last >= self.last {
             return Ok(());
         }
@@ -158,8 +159,8 @@ impl Buffer {
         super::set_synchronous(&db, self.settings.durability)?;
         (self.db, self.last, self.state) = (db, state.visible, state);
         (self.suspect, self.stray, self.read, self.moving) = (false, true, None, None);
-        self.travelled.clear();
         self.fresh = None;
+        self.travelled.clear();
         self.take_over(false)?;
         self.healed(&told(why, &damaged), lost)
     }
