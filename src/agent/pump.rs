@@ -229,6 +229,8 @@ const SCHEMAS_PER_BATCH: usize = 64;
 pub struct Pump {
     settings: Settings,
     data_topic: String,
+    /// Of the batch that left last.
+    identity: Identity,
     shared: Shared,
     client: Client,
     uplink: Uplink,
@@ -276,6 +278,7 @@ impl Pump {
             client: Client::new(settings.session.clone()),
             uplink: Uplink::new(settings.uplink, epoch, acknowledged),
             data_topic: settings.topic(Channel::Data),
+            identity: Identity::of(settings.agent.clone()),
             settings,
             shared,
             subscribed: false,
@@ -416,14 +419,10 @@ impl Pump {
                 Ok(None) => break,
                 Err(error) => return self.healed(error),
             };
-            let identity = Identity {
-                agent: self.settings.agent.clone(),
-                epoch: staged.epoch,
-                sequence: staged.sequence,
-                previous_crc: staged.previous_crc,
-                follows,
-            };
-            let message = frame(&identity, &staged.meta, &staged.body);
+            let identity = &mut self.identity;
+            (identity.epoch, identity.sequence) = (staged.epoch, staged.sequence);
+            (identity.previous_crc, identity.follows) = (staged.previous_crc, follows);
+            let message = frame(identity, &staged.meta, &staged.body);
             // Not in memory beside its packet.
             drop(staged.body);
             let (bytes, token) = (message.len(), staged.sequence.0);
@@ -434,7 +433,7 @@ impl Pump {
                 // What is long is no better off for leaving early.
                 break;
             } else {
-                let fragments = Fragments::of(&identity, message, payload_bytes_max)?;
+                let fragments = Fragments::of(&self.identity, message, payload_bytes_max)?;
                 let (sequence, unanswered) = (staged.sequence, VecDeque::new());
                 self.cut = Some(Cut { sequence, fragments, unanswered });
             }

@@ -12,11 +12,13 @@
 //! | raw | text, blobs | the values behind each other |
 //! | little | integers as MySQL stores them, 1 to 8 bytes | packed integers |
 //! | big | decimals, times: big-endian and ordered, 1 to 8 bytes | packed integers |
+//! | split | the same with a fraction, 1 to 8 bytes on either side | the fraction's bytes: u8; packed integers before it, packed integers of it |
 //! | scaled32, scaled64 | floats and doubles that are decimals with few digits | the power of ten, packed integers |
 //! | planes | other values of one length | all first bytes, all second bytes, … |
 
 use crate::binlog::rows::Cell;
 use crate::binlog::table::Kind;
+use crate::binlog::width::fraction_bytes;
 
 use super::cursor::Cursor;
 use super::{BatchError, ints};
@@ -32,6 +34,7 @@ const BIG: u8 = 2;
 const SCALED32: u8 = 3;
 const SCALED64: u8 = 4;
 const PLANES: u8 = 5;
+const SPLIT: u8 = 6;
 
 /// Powers of ten that are tried for floats; readings and prices rarely have more digits.
 const SCALE_MAX: u8 = 4;
@@ -159,7 +162,7 @@ impl Column {
     /// Appends the first `rows` rows to `out`. `scratch` is working space.
     pub(super) fn encode(
         &self,
-        kind: Kind,
+        form: Form,
         rows: usize,
         scratch: &mut Vec<u64>,
         out: &mut Vec<u8>,
@@ -180,7 +183,7 @@ impl Column {
                 if values > 0 { self.width } else { 0 }
             }
         };
-        encode_bytes(kind, width, bytes, scratch, out);
+        encode_bytes(form, width, bytes, scratch, out);
     }
 }
 
@@ -198,8 +201,14 @@ fn extend(all: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-fn encode_bytes(kind: Kind, width: usize, bytes: &[u8], scratch: &mut Vec<u64>, out: &mut Vec<u8>) {
-    match (Shape::of(kind), width) {
+fn encode_bytes(form: Form, width: usize, bytes: &[u8], scratch: &mut Vec<u64>, out: &mut Vec<u8>) {
+    if let Some(whole) = whole_bytes(width, form.fraction) {
+        out.extend([SPLIT, form.fraction as u8]);
+        let parts = bytes.chunks_exact(width).map(|value| value.split_at(whole));
+        pack(parts.clone().map(|(whole, _)| big(whole)), scratch, out);
+        return pack(parts.map(|(_, fraction)| big(fraction)), scratch, out);
+    }
+    match (form.shape, width) {
         (Shape::Little, 1..=8) => {
             out.push(LITTLE);
             match width {
@@ -232,7 +241,29 @@ fn encode_bytes(kind: Kind, width: usize, bytes: &[u8], scratch: &mut Vec<u64>, 
     }
 }
 
+/// The bytes before a fraction, if both are there and not too long.
+fn whole_bytes(width: usize, fraction: usize) -> Option<usize> {
+    let whole = width.checked_sub(fraction)?;
+    ((1..=8).contains(&whole) && (1..=8).contains(&fraction)).then_some(whole)
+}
+
+/// What a type says of its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    shape: Shape,
+    /// Bytes at the end that hold a fraction.
+    fraction: usize,
+}
+
+impl Form {
+    /// `meta` as in [`table::Column`](crate::binlog::table::Column).
+    pub(super) fn of(kind: Kind, meta: u16) -> Self {
+        Self { shape: Shape::of(kind), fraction: fraction_bytes(kind, meta) }
+    }
+}
+
 /// How a type's bytes are ordered.
+#[derive(Clone, Copy, Debug)]
 enum Shape {
     Little,
     Big,
@@ -443,6 +474,22 @@ fn decode_bytes(
         BIG if width <= 8 => ints::decode(cursor, count, |value| {
             bytes.extend(value.to_be_bytes().iter().skip(8 - width));
         })?,
+        SPLIT => {
+            let fraction = cursor.u8("column: fraction")?;
+            let Some(whole) = whole_bytes(width, fraction.into()) else {
+                return Err(BatchError::Malformed("column: fraction", fraction.into()));
+            };
+            ints::decode(cursor, count, |value| {
+                bytes.extend(value.to_be_bytes().iter().skip(8 - whole));
+                bytes.extend(std::iter::repeat_n(0, width - whole));
+            })?;
+            let mut values = bytes.chunks_exact_mut(width);
+            ints::decode(cursor, count, |value| {
+                let to = values.next().into_iter().flatten().skip(whole);
+                let from = value.to_be_bytes();
+                to.zip(from.iter().skip(8 + whole - width)).for_each(|(to, from)| *to = *from);
+            })?;
+        }
         SCALED32 if width == 4 => {
             let scale = cursor.u8("column: scale")?.min(SCALE_MAX);
             ints::decode(cursor, count, |value| {
@@ -472,10 +519,14 @@ mod tests {
     use super::*;
 
     fn round(kind: Kind, cells: &[Cell<'_>]) -> usize {
+        round_as(kind, 0, cells)
+    }
+
+    fn round_as(kind: Kind, meta: u16, cells: &[Cell<'_>]) -> usize {
         let mut column = Column::default();
         cells.iter().for_each(|cell| column.push(*cell));
         let (mut bytes, mut budget) = (Vec::new(), 1 << 20);
-        column.encode(kind, cells.len(), &mut Vec::new(), &mut bytes);
+        column.encode(Form::of(kind, meta), cells.len(), &mut Vec::new(), &mut bytes);
         let mut cursor = Cursor::new(&bytes);
         let back = Decoded::decode(&mut cursor, cells.len(), &mut budget).unwrap();
         for (row, cell) in cells.iter().enumerate() {
@@ -496,6 +547,15 @@ mod tests {
         round(Kind::Varchar, &cells(&[b"a", b"", b"longer"]));
         round(Kind::NewDecimal, &cells(&[&[0x80, 1, 2, 3, 4], &[0x7f, 1, 2, 3, 4]]));
         round(Kind::NewDecimal, &cells(&[&[1; 20], &[2; 20], &[3; 20]]));
+        let decimal = u16::from_le_bytes([10, 3]);
+        round_as(
+            Kind::NewDecimal,
+            decimal,
+            &cells(&[&[0x80, 1, 2, 3, 4, 5], &[0x7f, 1, 2, 3, 4, 6]]),
+        );
+        round_as(Kind::NewDecimal, u16::from_le_bytes([20, 2]), &cells(&[&[7; 9], &[9; 9]]));
+        round_as(Kind::NewDecimal, u16::from_le_bytes([2, 2]), &cells(&[&[0x81], &[0x82]]));
+        round_as(Kind::Timestamp2, 3, &cells(&[&[1, 2, 3, 4, 0, 10], &[1, 2, 3, 5, 39, 6]]));
         round(Kind::Float, &floats.iter().map(|b| Cell::Value(b)).collect::<Vec<_>>());
         round(Kind::Double, &doubles.iter().map(|b| Cell::Value(b)).collect::<Vec<_>>());
         round(Kind::Tiny, &[Cell::Null, Cell::Value(&[3]), Cell::Null]);
@@ -519,7 +579,7 @@ mod tests {
         column.truncate(3);
         column.drain(1);
         let (mut bytes, mut budget) = (Vec::new(), 1000);
-        column.encode(Kind::Json, 2, &mut Vec::new(), &mut bytes);
+        column.encode(Form::of(Kind::Json, 0), 2, &mut Vec::new(), &mut bytes);
         let back = Decoded::decode(&mut Cursor::new(&bytes), 2, &mut budget).unwrap();
         assert_eq!(back.cell(0, Cell::Value(b"x")), Cell::Value(b"x"));
         assert_eq!(back.cell(1, Cell::Null), Cell::JsonDiff(b"d"));
@@ -542,7 +602,7 @@ mod tests {
         column.truncate(3);
         column.drain(1);
         let (mut bytes, mut budget) = (Vec::new(), 1000);
-        column.encode(Kind::Varchar, 2, &mut Vec::new(), &mut bytes);
+        column.encode(Form::of(Kind::Varchar, 0), 2, &mut Vec::new(), &mut bytes);
         let back = Decoded::decode(&mut Cursor::new(&bytes), 2, &mut budget).unwrap();
         assert_eq!(back.cell(0, Cell::Absent), Cell::Null);
         assert_eq!(back.cell(1, Cell::Absent), Cell::Value(b"three"));

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::binlog::rows::{Cell, Operation};
-use crate::binlog::table::{Kind, Table};
+use crate::binlog::table::{self, Table};
 
 use super::body::GroupRecord;
-use super::column::Column;
+use super::column::{Column, Form};
 
 /// Rows on their way into a batch.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Group {
     pub(super) after: Vec<u8>,
     pub(super) rows: usize,
     /// The before columns, then the after columns, each only if it is in the image.
-    columns: Vec<(Kind, Column)>,
+    columns: Vec<(Form, Column)>,
 }
 
 impl Group {
@@ -32,7 +32,8 @@ impl Group {
         let of = |bits: &[u8]| {
             let kinds = table.columns.iter().enumerate();
             let present = kinds.filter(|(index, _)| bit(bits, *index));
-            present.map(|(_, column)| (column.kind, Column::default())).collect::<Vec<_>>()
+            let of = |column: &table::Column| Form::of(column.kind, column.meta);
+            present.map(|(_, column)| (of(column), Column::default())).collect::<Vec<_>>()
         };
         let mut columns = of(&before);
         columns.extend(of(&after));
@@ -95,8 +96,8 @@ impl Group {
         record.before.clone_from(&self.before);
         record.after.clone_from(&self.after);
         record.data.clear();
-        for (kind, column) in &self.columns {
-            column.encode(*kind, rows, scratch, &mut record.data);
+        for (form, column) in &self.columns {
+            column.encode(*form, rows, scratch, &mut record.data);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A batch's plain header, and the frame around it.
 
+use postcard::ser_flavors::Size;
 use serde::{Deserialize, Serialize};
 
 use crate::position::{Position, Sequence};
@@ -8,13 +9,14 @@ use super::BatchError;
 use super::cursor::{Cursor, put_varint};
 
 const MAGIC: &[u8; 4] = b"RVLT";
-const VERSION: u8 = 1;
+/// 1 did not have all layouts of `column` and `ints`.
+const VERSION: u8 = 2;
 
 /// No identity or meta is longer: names and positions have limits of their own.
 const HEADER_BYTES_MAX: u64 = 16 * 1024;
 
-/// Most are shorter.
-const HEADER_BYTES_USUAL: usize = 256;
+/// Most metas are shorter.
+const META_BYTES_USUAL: usize = 256;
 
 /// Which batch this is.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -44,6 +46,13 @@ pub struct Follows {
     pub since: Position,
     /// Whether the operator lets the agent go on although something is missing.
     pub accepts_gap: bool,
+}
+
+impl Identity {
+    /// An agent's, before its first batch.
+    pub fn of(agent: String) -> Self {
+        Self { agent, epoch: 0, sequence: Sequence::START, previous_crc: 0, follows: None }
+    }
 }
 
 /// What can be known of a batch without decoding its body.
@@ -95,11 +104,14 @@ pub fn crc(meta: &[u8], body: &[u8]) -> u32 {
 
 /// Puts an identity before a sealed batch.
 pub fn frame(identity: &Identity, meta: &[u8], body: &[u8]) -> Vec<u8> {
-    let identity = written(identity, "an identity");
-    let mut out = Vec::with_capacity(32 + identity.len() + meta.len() + body.len());
+    let sound = "an identity has no unserializable part";
+    let len = postcard::serialize_with_flavor(identity, Size::default()).expect(sound);
+    let mut out = Vec::with_capacity(32 + len + meta.len() + body.len());
     out.extend_from_slice(MAGIC);
     out.push(VERSION);
-    for part in [&identity[..], meta, body] {
+    put_varint(&mut out, len as u64);
+    let mut out = postcard::to_extend(identity, out).expect(sound);
+    for part in [meta, body] {
         put_varint(&mut out, part.len() as u64);
         out.extend_from_slice(part);
     }
@@ -115,7 +127,7 @@ impl<'a> Message<'a> {
             return Err(BatchError::Unknown("magic", 0));
         }
         match cursor.u8("version")? {
-            VERSION => {}
+            1..=VERSION => {}
             other => return Err(BatchError::Unknown("version", u64::from(other))),
         }
         let identity = short(&mut cursor, "identity")?;
@@ -142,19 +154,14 @@ impl<'a> Message<'a> {
 impl Meta {
     /// The plain bytes of a meta.
     pub fn encode(&self) -> Vec<u8> {
-        written(self, "a meta")
+        let out = Vec::with_capacity(META_BYTES_USUAL);
+        postcard::to_extend(self, out).expect("a meta has no unserializable part")
     }
 
     /// Reads what [`Meta::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, BatchError> {
         postcard::from_bytes(bytes).map_err(|_| BatchError::Refused("meta"))
     }
-}
-
-/// A part of the header, in memory that is taken once.
-fn written(part: &impl Serialize, what: &str) -> Vec<u8> {
-    postcard::to_extend(part, Vec::with_capacity(HEADER_BYTES_USUAL))
-        .unwrap_or_else(|error| panic!("{what} has no unserializable part: {error}"))
 }
 
 fn short<'a>(cursor: &mut Cursor<'a>, field: &'static str) -> Result<&'a [u8], BatchError> {

@@ -1,12 +1,14 @@
-//! Columns of integers, packed: constant, frame of reference, or frame of reference over deltas.
+//! Columns of integers, packed in the layout that takes the fewest bytes.
 //!
 //! ```text
 //!  tag 0  constant   value: varint
 //!  tag 1  frame      base: varint, width: u8, then n values of `width` bits, LSB first
 //!  tag 2  deltas     first: varint, base: varint, width: u8, then n-1 zigzag deltas of `width` bits
+//!  tag 3  steps      step: varint, base: varint, width: u8, then n multiples of the step, of `width` bits
+//!  tag 4  few        count: u8, the values: varint each, width: u8, then n indices of `width` bits
 //! ```
 //!
-//! The smallest of the three is taken. The number of values stands outside.
+//! The number of values stands outside.
 
 use super::BatchError;
 use super::cursor::{Cursor, put_varint};
@@ -14,6 +16,11 @@ use super::cursor::{Cursor, put_varint};
 const CONSTANT: u8 = 0;
 const FRAME: u8 = 1;
 const DELTAS: u8 = 2;
+const STEPS: u8 = 3;
+const FEW: u8 = 4;
+
+/// Values that a column of few has at most.
+const FEW_MAX: usize = 16;
 
 /// Appends `count` times the same value, as [`encode`] does.
 pub(super) fn encode_same(value: u64, count: usize, out: &mut Vec<u8>) {
@@ -26,24 +33,156 @@ pub(super) fn encode_same(value: u64, count: usize, out: &mut Vec<u8>) {
 /// Appends the values in the layout that takes the fewest bytes.
 pub(super) fn encode(values: &[u64], out: &mut Vec<u8>) {
     let Some(&first) = values.first() else { return };
-    let (mut min, mut max, mut delta_min, mut delta_max) = (first, first, u64::MAX, 0);
-    for (value, delta) in values.iter().skip(1).zip(deltas(values)) {
-        (min, max) = (min.min(*value), max.max(*value));
-        (delta_min, delta_max) = (delta_min.min(delta), delta_max.max(delta));
-    }
+    let Ranges { min, max, deltas: delta_range } = Ranges::of(values, first);
     if min == max {
         return encode_same(first, values.len(), out);
     }
-    let (width, delta_width) = (bits(max - min), bits(delta_max - delta_min));
-    if delta_width < width {
+    let count = values.len();
+    let width = bits(max - min);
+    let frame = varint_bytes(min) + packed_bytes(count, width);
+    let (delta_min, delta_width) =
+        delta_range.map_or((0, u64::BITS), |(min, max)| (min, bits(max - min)));
+    let by_delta =
+        varint_bytes(first) + varint_bytes(delta_min) + packed_bytes(count - 1, delta_width);
+    let mut best = frame.min(by_delta);
+    let step = step(values, first);
+    let step_width = bits((max - min) / step);
+    let by_step = varint_bytes(step) + varint_bytes(min) + packed_bytes(count, step_width);
+    best = best.min(by_step);
+    if let Some(few) = Few::of(values).filter(|few| few.bytes(count) < best) {
+        out.push(FEW);
+        few.encode(values, out);
+    } else if best == frame {
+        out.push(FRAME);
+        put_varint(out, min);
+        pack(values.iter().map(|value| value - min), width, out);
+    } else if best == by_delta {
         out.push(DELTAS);
         put_varint(out, first);
         put_varint(out, delta_min);
         pack(deltas(values).map(|delta| delta - delta_min), delta_width, out);
     } else {
-        out.push(FRAME);
+        out.push(STEPS);
+        put_varint(out, step);
         put_varint(out, min);
-        pack(values.iter().map(|value| value - min), width, out);
+        pack(values.iter().map(|value| (value - min) / step), step_width, out);
+    }
+}
+
+/// The least and the greatest value, and of the differences between neighbours.
+struct Ranges {
+    min: u64,
+    max: u64,
+    /// `None` if they are no closer to each other than the values are.
+    deltas: Option<(u64, u64)>,
+}
+
+impl Ranges {
+    fn of(values: &[u64], first: u64) -> Self {
+        let (mut min, mut max, mut last, mut deltas) = (first, first, first, Some((u64::MAX, 0)));
+        for portion in values.get(1..).unwrap_or_default().chunks(PORTION) {
+            for value in portion {
+                (min, max) = (min.min(*value), max.max(*value));
+            }
+            if let Some((mut least, mut most)) = deltas {
+                for value in portion {
+                    let delta = zigzag(value.wrapping_sub(last));
+                    (least, most, last) = (least.min(delta), most.max(delta), *value);
+                }
+                // Most columns show at once that neighbours have nothing in common.
+                deltas = Some((least, most)).filter(|_| most - least <= max - min);
+            }
+        }
+        Self { min, max, deltas }
+    }
+}
+
+/// So many values are looked at before it is decided whether their differences are worth it.
+const PORTION: usize = 64;
+
+/// The greatest number that all differences are multiples of; most columns tell after a few values that it is 1.
+fn step(values: &[u64], first: u64) -> u64 {
+    let mut step = 0;
+    for value in values {
+        let (mut a, mut b) = (value.abs_diff(first), step);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        step = a;
+        if step == 1 {
+            break;
+        }
+    }
+    step.max(1)
+}
+
+/// The different values of a column that has few of them, in the order in which they came.
+struct Few {
+    values: [u64; FEW_MAX],
+    len: usize,
+}
+
+impl Few {
+    fn of(values: &[u64]) -> Option<Self> {
+        let mut few = Self { values: [0; FEW_MAX], len: 0 };
+        for value in values {
+            if few.index(*value).is_none() {
+                *few.values.get_mut(few.len)? = *value;
+                few.len += 1;
+            }
+        }
+        Some(few)
+    }
+
+    fn known(&self) -> &[u64] {
+        self.values.get(..self.len).unwrap_or_default()
+    }
+
+    fn index(&self, value: u64) -> Option<usize> {
+        self.known().iter().position(|known| *known == value)
+    }
+
+    fn width(&self) -> u32 {
+        bits(self.len as u64 - 1)
+    }
+
+    fn bytes(&self, count: usize) -> usize {
+        let known: usize = self.known().iter().map(|value| varint_bytes(*value)).sum();
+        1 + known + packed_bytes(count, self.width())
+    }
+
+    fn encode(&self, values: &[u64], out: &mut Vec<u8>) {
+        out.push(self.len as u8);
+        self.known().iter().for_each(|value| put_varint(out, *value));
+        let indices = values.iter().map(|value| self.index(*value).unwrap_or_default() as u64);
+        pack(indices, self.width(), out);
+    }
+
+    fn decode(
+        cursor: &mut Cursor<'_>,
+        count: usize,
+        mut put: impl FnMut(u64),
+    ) -> Result<(), BatchError> {
+        let len = cursor.u8("integers: different values")?;
+        let mut values = [0; FEW_MAX];
+        let Some(known) = values.get_mut(..usize::from(len)) else {
+            return Err(BatchError::Malformed("integers: different values", u64::from(len)));
+        };
+        for value in known.iter_mut() {
+            *value = cursor.varint("integers: value")?;
+        }
+        let mut unknown = None;
+        unpack(cursor, count, |index| {
+            let value = usize::try_from(index).ok().and_then(|index| known.get(index));
+            if value.is_none() {
+                unknown = Some(index);
+            }
+            put(value.copied().unwrap_or_default());
+        })?;
+        match unknown {
+            Some(index) => Err(BatchError::Malformed("integers: index", index)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -74,6 +213,12 @@ pub(super) fn decode(
                 put(value);
             })?;
         }
+        STEPS => {
+            let step = cursor.varint("integers: step")?;
+            let base = cursor.varint("integers: base")?;
+            unpack(cursor, count, |value| put(base.wrapping_add(value.wrapping_mul(step))))?;
+        }
+        FEW => Few::decode(cursor, count, put)?,
         tag => return Err(BatchError::Malformed("integers: layout", u64::from(tag))),
     }
     Ok(())
@@ -97,6 +242,16 @@ fn unzigzag(value: u64) -> u64 {
 
 fn bits(range: u64) -> u32 {
     u64::BITS - range.leading_zeros()
+}
+
+/// Of a varint.
+fn varint_bytes(value: u64) -> usize {
+    bits(value | 1).div_ceil(7) as usize
+}
+
+/// Of a width and so many values.
+fn packed_bytes(count: usize, width: u32) -> usize {
+    1 + (count * width as usize).div_ceil(8)
 }
 
 fn pack(values: impl Iterator<Item = u64>, width: u32, out: &mut Vec<u8>) {
@@ -167,14 +322,20 @@ mod tests {
             &[1, 2, 3, 4, 5],
             &[5, 4, 3, 2, 1, 0],
             &[1000, 1003, 1001, 1002],
+            &[70, 30, 9_990, 120, 0],
+            &[u64::MAX, 0, u64::MAX, 5, u64::MAX],
+            &[0, 92, 2, 1, 0, 0, 92],
         ] {
             round(values);
         }
         let mut rng = fastrand::Rng::with_seed(1);
         for _ in 0..300 {
             let shift = rng.u32(0..64);
-            let values: Vec<u64> = (0..rng.usize(0..300)).map(|_| rng.u64(..) >> shift).collect();
+            let (count, step, few) = (rng.usize(0..300), rng.u64(1..1000), rng.u64(1..20));
+            let values: Vec<u64> = (0..count).map(|_| rng.u64(..) >> shift).collect();
             round(&values);
+            round(&values.iter().map(|value| value / 1000 * step).collect::<Vec<_>>());
+            round(&values.iter().map(|value| (value % few) << (shift / 2)).collect::<Vec<_>>());
         }
     }
 
@@ -186,17 +347,36 @@ mod tests {
     }
 
     #[test]
+    fn steps_and_few_values_take_no_more_bits_than_they_need() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        let milliseconds: Vec<u64> = (0..1000).map(|_| rng.u64(..1000) * 10).collect();
+        assert!(round(&milliseconds) < 10 * 1000 / 8 + 8, "ten bits each, not fourteen");
+        let qualities: Vec<u64> = (0..1000).map(|_| [0, 1, 2, 92][rng.usize(..4)]).collect();
+        assert!(round(&qualities) < 2 * 1000 / 8 + 16, "two bits each, not seven");
+    }
+
+    #[test]
     fn damaged_packing_is_an_error_not_a_panic() {
-        let mut bytes = Vec::new();
-        encode(&[1, 900, 17, 300], &mut bytes);
-        for len in 0..bytes.len() {
-            let mut cursor = Cursor::new(&bytes[..len]);
-            assert!(decode(&mut cursor, 4, |_| ()).is_err(), "cut at {len}");
+        for values in [&[1, 900, 17, 300][..], &[70, 30, 9990, 120], &[9000, 0, 0, 9000, 0, 70, 0]]
+        {
+            let (mut bytes, count) = (Vec::new(), values.len());
+            encode(values, &mut bytes);
+            for len in 0..bytes.len() {
+                let mut cursor = Cursor::new(&bytes[..len]);
+                assert!(decode(&mut cursor, count, |_| ()).is_err(), "cut at {len}");
+            }
+            for (index, byte) in (0..bytes.len()).flat_map(|i| (0..=255).map(move |b| (i, b))) {
+                let mut damaged = bytes.clone();
+                damaged[index] = byte;
+                let mut put = 0;
+                let decoded = decode(&mut Cursor::new(&damaged), count, |_| put += 1);
+                assert!(decoded.is_err() || put == count);
+            }
         }
-        for (index, byte) in (0..bytes.len()).flat_map(|i| (0..=255).map(move |b| (i, b))) {
-            let mut damaged = bytes.clone();
-            damaged[index] = byte;
-            let _ = decode(&mut Cursor::new(&damaged), 4, |_| ());
-        }
+        let beyond = [FEW, 2, 7, 9, 2, 0b11];
+        assert!(
+            decode(&mut Cursor::new(&beyond), 1, |_| ()).is_err(),
+            "an index beyond the values"
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  "RVLT" │ version │ identity: agent, epoch, sequence, │ meta: source, positions, │ body:          │ CRC32C
-//!  4      │ 1       │ CRC32C of the batch before        │ counts, part, codec, …   │ zstd(postcard) │ of all
+//!  4      │ 2       │ CRC32C of the batch before        │ counts, part, codec, …   │ zstd(postcard) │ of all
 //!         │         └────────── plain ──────────────────┴──────────────────────────┤                │ before
 //! ```
 //!

@@ -146,6 +146,18 @@ fn fraction(digits: u8) -> usize {
     usize::from(digits.div_ceil(2))
 }
 
+/// Bytes at a value's end that hold what is behind its point or its seconds; 0 for a type without such.
+pub(crate) fn fraction_bytes(kind: Kind, meta: u16) -> usize {
+    let [low, high] = meta.to_le_bytes();
+    match kind {
+        Kind::Timestamp2 | Kind::DateTime2 | Kind::Time2 => usize::from(low.div_ceil(2)),
+        Kind::NewDecimal => {
+            DECIMAL_BYTES.get(usize::from(high)).map_or(0, |bytes| usize::from(*bytes))
+        }
+        _ => 0,
+    }
+}
+
 /// `decimal_bin_size`: groups of nine digits take four bytes.
 #[inline(always)]
 fn decimal(precision: u8, scale: u8) -> Option<usize> {

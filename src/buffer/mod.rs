@@ -23,6 +23,7 @@
 
 mod fault;
 pub(crate) mod file;
+mod fresh;
 mod prepared;
 mod recovery;
 mod rows;
@@ -37,6 +38,7 @@ use rusqlite::Connection;
 
 pub use self::fault::{DiskCause, Fault};
 use self::file::Lock;
+use self::fresh::Fresh;
 pub use self::prepared::{Ended, Prepared};
 use self::rows::{Found, Frame};
 use self::state::State;
@@ -174,6 +176,9 @@ pub struct Buffer {
     state: State,
     /// What the state was before the last write; only its memory counts.
     spare: State,
+    /// Memory for a state and for a checkpoint, as they are stored.
+    record: Vec<u8>,
+    encoded: Vec<u8>,
     /// The last id in use: `state.visible`, or the last part of a transaction that goes on.
     last: i64,
     /// Row changes in what is visible.
@@ -231,7 +236,19 @@ impl Buffer {
         checkpoint: &Checkpoint,
         ended: &[Ended],
     ) -> Result<(), BufferError> {
-        let checkpoint = state::encode_checkpoint(checkpoint);
+        let space = std::mem::take(&mut self.encoded);
+        let checkpoint = state::encode_checkpoint_in(checkpoint, space);
+        let committed = self.commit_encoded(parcels, &checkpoint, ended);
+        self.encoded = checkpoint;
+        committed
+    }
+
+    fn commit_encoded(
+        &mut self,
+        parcels: &[Parcel],
+        checkpoint: &[u8],
+        ended: &[Ended],
+    ) -> Result<(), BufferError> {
         let (first, slice_bytes) = (self.last, self.wal_bytes_max() / 4);
         let mut rest = parcels;
         while bytes_of(rest) > slice_bytes && rest.len() > 1 {
@@ -242,7 +259,7 @@ impl Buffer {
             }
             rest = behind;
         }
-        let committed = self.commit_rest(rest, &checkpoint, ended);
+        let committed = self.commit_rest(rest, checkpoint, ended);
         if committed.is_err() {
             self.unstage(first);
         }
@@ -603,7 +620,7 @@ impl Buffer {
             }
             let value = change(&self.db, &mut next)?;
             if next != self.state {
-                rows::save(&self.db, &next)?;
+                rows::save(&self.db, &next, &mut self.record)?;
             }
             transaction.commit()?;
             Ok(value)
@@ -714,31 +731,6 @@ impl Buffer {
 
     fn wal_bytes_max(&self) -> u64 {
         wal_bytes_max(&self.settings)
-    }
-}
-
-/// A batch as it was staged.
-struct Fresh {
-    id: i64,
-    rows: u32,
-    meta: Vec<u8>,
-    body: Vec<u8>,
-}
-
-impl Fresh {
-    fn of(id: i64, parcel: &Parcel) -> Option<Self> {
-        let Parcel { meta, body, rows, .. } = parcel;
-        (body.len() <= FRESH_BYTES_MAX).then(|| Self {
-            id,
-            rows: *rows,
-            meta: meta.clone(),
-            body: body.clone(),
-        })
-    }
-
-    fn found(self) -> Found {
-        let Self { rows, meta, body, .. } = self;
-        Found::Sound { crc: rows::crc(&meta, &body), rows, meta, body }
     }
 }
 
@@ -878,8 +870,6 @@ const WAL_BYTES_MAX: u64 = 4 << 20;
 const WRITE_BYTES: u64 = 8 * file::PAGE_BYTES;
 /// What a call writes besides its parcels, at most, in bytes: schemas and the inner pages of the tables.
 const NEEDED_BESIDES: u64 = 64 << 10;
-/// Bytes of a body that is kept in memory until it is asked for.
-const FRESH_BYTES_MAX: usize = 16 << 10;
 /// Schemas remembered at a time.
 const TRAVELLED_MAX: usize = 1024;
 /// Pages given back at a time: half a megabyte, so that no acknowledgement takes long.

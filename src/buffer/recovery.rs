@@ -52,6 +52,8 @@ impl Buffer {
             settings,
             state,
             spare: State::default(),
+            record: Vec::new(),
+            encoded: Vec::new(),
             last,
             rows: 0,
             wal_bytes: 0,
@@ -295,7 +297,7 @@ fn begin_anew(
         ..State::default()
     };
     renumber(&mut state, 0);
-    let damaged = file::replace(path, &rows::KIND, |db| rows::save(db, &state))?;
+    let damaged = file::replace(path, &rows::KIND, |db| rows::save(db, &state, &mut Vec::new()))?;
     Ok((look(path, settings)?.0, state, damaged))
 }
 

@@ -278,9 +278,10 @@ pub(super) fn load(db: &Connection) -> Result<Option<State>, Fault> {
     record.map(|record| State::decode(&record)).transpose()
 }
 
-pub(super) fn save(db: &Connection, state: &State) -> Result<(), Fault> {
+pub(super) fn save(db: &Connection, state: &State, space: &mut Vec<u8>) -> Result<(), Fault> {
     let replace = "INSERT OR REPLACE INTO state (only, record) VALUES (1, ?1)";
-    db.prepare_cached(replace)?.execute([state.encode()])?;
+    state.encode_in(space);
+    db.prepare_cached(replace)?.execute([&*space])?;
     Ok(())
 }
 

@@ -97,7 +97,12 @@ impl Clone for State {
 
 impl State {
     pub(super) fn encode(&self) -> Vec<u8> {
-        sealed(self)
+        sealed(self, Vec::with_capacity(RECORD_BYTES_USUAL))
+    }
+
+    /// The same in memory that is there.
+    pub(super) fn encode_in(&self, space: &mut Vec<u8>) {
+        *space = sealed(self, std::mem::take(space));
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Fault> {
@@ -119,7 +124,12 @@ impl State {
 
 /// A checkpoint as it is stored.
 pub(super) fn encode_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
-    sealed(checkpoint)
+    encode_checkpoint_in(checkpoint, Vec::with_capacity(RECORD_BYTES_USUAL))
+}
+
+/// The same in memory that is there.
+pub(super) fn encode_checkpoint_in(checkpoint: &Checkpoint, space: Vec<u8>) -> Vec<u8> {
+    sealed(checkpoint, space)
 }
 
 /// `None` for an empty field.
@@ -132,8 +142,8 @@ pub(super) fn decode_checkpoint(bytes: &[u8]) -> Result<Option<Checkpoint>, Faul
 }
 
 /// What [`seal`] makes of a record.
-fn sealed(record: &impl Serialize) -> Vec<u8> {
-    let space = Vec::with_capacity(RECORD_BYTES_USUAL);
+fn sealed(record: &impl Serialize, mut space: Vec<u8>) -> Vec<u8> {
+    space.clear();
     let space = postcard::to_extend(&[0; CRC_BYTES], space);
     let all = space.and_then(|space| postcard::to_extend(record, space));
     let mut all = all.expect("a record of plain values encodes");

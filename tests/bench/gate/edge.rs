@@ -29,7 +29,9 @@ pub(super) fn carry(log: &Path) -> u64 {
         Settings { bytes_max: 1 << 30, durability: Durability::Normal, boot_id: "one".to_owned() };
     let (buffer, _) = Buffer::open(&path, settings).expect("target/ can be written");
     let mut stager = Stager::new(batch::Settings { level: LEVEL }, FULL);
-    let (mut store, mut link) = (Kept { buffer }, Link { sent: Sequence(0), rows: 0 });
+    let identity = Identity::of("edge-1".to_owned());
+    let mut store = Kept { buffer };
+    let mut link = Link { identity, sent: Sequence(0), rows: 0 };
     let (mut behind, mut opening) = (Checkpoint::default(), Opening::default());
     let file = std::fs::File::open(log).expect("the log can be read");
     each(file, |item| match item {
@@ -60,6 +62,7 @@ pub(super) fn carry(log: &Path) -> u64 {
 
 /// Frames what is staged, as it would leave.
 struct Link {
+    identity: Identity,
     sent: Sequence,
     rows: u64,
 }
@@ -68,14 +71,10 @@ impl Link {
     fn turn(&mut self, buffer: &mut Buffer, at_least: u64) {
         while self.sent < buffer.staged() {
             let staged = buffer.after(self.sent).expect("it is whole").expect("it is staged");
-            let identity = Identity {
-                agent: "edge-1".to_owned(),
-                epoch: staged.epoch,
-                sequence: staged.sequence,
-                previous_crc: staged.previous_crc,
-                follows: None,
-            };
-            std::hint::black_box(frame(&identity, &staged.meta, &staged.body));
+            let Identity { epoch, sequence, previous_crc, .. } = &mut self.identity;
+            (*epoch, *sequence) = (staged.epoch, staged.sequence);
+            *previous_crc = staged.previous_crc;
+            std::hint::black_box(frame(&self.identity, &staged.meta, &staged.body));
             self.sent = staged.sequence;
             self.rows += u64::from(staged.rows);
         }
