@@ -313,12 +313,14 @@ impl Pump {
         self.drain(now)?;
         handled?;
         self.fill(now)?;
-        if self.forget_at().is_some_and(|at| at <= now) {
-            let shared = self.shared.clone();
-            let forgotten = self.forget(&mut shared.lock(), now);
-            return forgotten.or_else(|error| self.healed(error));
-        }
-        Ok(())
+        if self.forget_at().is_some_and(|at| at <= now) { self.forget_now(now) } else { Ok(()) }
+    }
+
+    /// As [`Self::forget`]; the source is told if the buffer had to be healed for it.
+    fn forget_now(&mut self, now: Instant) -> Result<(), PumpError> {
+        let shared = self.shared.clone();
+        let forgotten = self.forget(&mut shared.lock(), now);
+        forgotten.or_else(|error| self.healed(error))
     }
 
     /// When the buffer forgets what the collector has acknowledged.
@@ -379,9 +381,9 @@ impl Pump {
 
     /// What counts is what the buffer says: what was heard last it may not have been able to store.
     fn rewind(&mut self, now: Instant) {
-        let shared = self.shared.clone();
-        let mut inner = shared.lock();
-        let _ = self.forget(&mut inner, now);
+        // If that cannot be stored, it is sent again.
+        let _ = self.forget_now(now);
+        let inner = self.shared.lock();
         let (epoch, acknowledged) = (inner.buffer.epoch(), inner.buffer.acknowledged());
         self.uplink.start_over(epoch, acknowledged);
     }
@@ -492,9 +494,8 @@ impl Pump {
     /// [`Reason::WITH_WILL`], so that what was reported last does not stand for an agent that is not there.
     pub fn disconnect(&mut self, reason: Reason, now: Instant) {
         self.out.extend(self.client.farewell(reason));
-        // What cannot be stored is sent again.
-        let shared = self.shared.clone();
-        let _ = self.forget(&mut shared.lock(), now);
+        // As in `rewind`.
+        let _ = self.forget_now(now);
     }
 
     /// The next bytes for the link.
