@@ -244,6 +244,7 @@ inside() { nsenter --target "$init" --mount --pid --uts --ipc --cgroup --root --
 shows() { inside systemctl show --property "$1" --value rivulet.service; }
 state_is() { [ "$(shows ActiveState)" = "$1" ]; }
 says_healthy() { shows StatusText | grep -q '^healthy: source connected, link connected, nothing waits$'; }
+has_reloaded() { inside journalctl --no-pager --unit rivulet.service | grep -q 'reload: nothing has changed'; }
 has_started_anew() { [ "$(shows NRestarts)" -ge 1 ] && state_is active; }
 has_child() { pgrep -P "$1" > /dev/null; }
 is_up() { inside systemctl is-active --quiet basic.target 2> /dev/null; }
@@ -272,6 +273,8 @@ systemd() {
   wait_for "a status in words" says_healthy
   say "systemd: started, $(lines "$c") of $expected changes arrived; $(inside systemctl show -p Type,WatchdogUSec,MemoryMax,MemoryCurrent,NRestarts rivulet.service | paste -sd' ')"
   say "systemd: status: $(shows StatusText)"
+  inside systemctl reload rivulet.service || trouble "it does not reload"
+  wait_for "a reload" has_reloaded
 
   # Five minutes are too long to wait for.
   mkdir -p "$r/etc/systemd/system/rivulet.service.d"
