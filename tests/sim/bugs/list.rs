@@ -29,7 +29,7 @@ pub(crate) const BUGS: [Bug; 10] = [
     Bug {
         what: "what was under way on a lost link is not sent again",
         file: "src/agent/pump.rs",
-        from: "                self.rewind();\n",
+        from: "                self.rewind(now);\n",
         to: "",
     },
     Bug {
