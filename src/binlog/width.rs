@@ -150,10 +150,8 @@ fn fraction(digits: u8) -> usize {
 pub(crate) fn fraction_bytes(kind: Kind, meta: u16) -> usize {
     let [low, high] = meta.to_le_bytes();
     match kind {
-        Kind::Timestamp2 | Kind::DateTime2 | Kind::Time2 => usize::from(low.div_ceil(2)),
-        Kind::NewDecimal => {
-            DECIMAL_BYTES.get(usize::from(high)).map_or(0, |bytes| usize::from(*bytes))
-        }
+        Kind::Timestamp2 | Kind::DateTime2 | Kind::Time2 => fraction(low),
+        Kind::NewDecimal => digits_bytes(high).unwrap_or(0),
         _ => 0,
     }
 }
@@ -162,8 +160,13 @@ pub(crate) fn fraction_bytes(kind: Kind, meta: u16) -> usize {
 #[inline(always)]
 fn decimal(precision: u8, scale: u8) -> Option<usize> {
     let whole = precision.checked_sub(scale)?;
-    let digits = |count: u8| DECIMAL_BYTES.get(usize::from(count)).copied().map(usize::from);
-    Some(digits(whole)? + digits(scale)?)
+    Some(digits_bytes(whole)? + digits_bytes(scale)?)
+}
+
+/// `None` for more digits than a DECIMAL has.
+#[inline(always)]
+fn digits_bytes(count: u8) -> Option<usize> {
+    DECIMAL_BYTES.get(usize::from(count)).copied().map(usize::from)
 }
 
 /// The bytes of this many digits on one side of the point; no DECIMAL has more than 65.
