@@ -1,5 +1,7 @@
 //! What postcard sees: the body's tables of contents. The columns themselves are packed by hand.
 
+use std::iter;
+
 use serde::{Deserialize, Serialize};
 
 use crate::position::{Gtid, Uuid};
@@ -138,6 +140,9 @@ impl Origin {
 
 /// The columns of the transaction table, in this order.
 pub(super) const TRANSACTION_FIELDS: usize = 11;
+pub(super) const FIRST_OFFSET: usize = 3;
+/// Stands beside the first offset.
+pub(super) const LAST_OFFSET: usize = 4;
 
 /// One transaction as packed integers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -199,6 +204,17 @@ impl TransactionRow {
 
 /// The columns of the order stream, in this order.
 pub(super) const EVENT_FIELDS: usize = 5;
+/// Stands beside the last offset of the event's transaction: [`ends`].
+pub(super) const OFFSET: usize = 2;
+
+/// Per event where its transaction ends; 0 behind the last one.
+pub(super) fn ends(transactions: &[TransactionRow]) -> impl Iterator<Item = u64> + Clone + '_ {
+    let ends = transactions.iter().flat_map(|transaction| {
+        let events = usize::try_from(transaction.events).unwrap_or(usize::MAX);
+        iter::repeat_n(transaction.last_offset, events)
+    });
+    ends.chain(iter::repeat(0))
+}
 
 /// One rows event (or the piece of it that is in this batch) as packed integers.
 #[derive(Clone, Copy, Debug, Default)]

@@ -19,9 +19,7 @@ use crate::binlog::table::Table;
 use crate::binlog::transaction::SAVEPOINTS_MAX;
 use crate::position::Position;
 
-use super::body::{
-    Body, EVENT_FIELDS, EventRow, GroupRecord, Origin, TRANSACTION_FIELDS, TransactionRow,
-};
+use super::body::{Body, EventRow, GroupRecord, LAST_OFFSET, OFFSET, Origin, TransactionRow, ends};
 use super::group::{Group, has_shape, shape};
 use super::{BatchError, Meta, encode_schema, fingerprint, ints};
 
@@ -492,7 +490,8 @@ impl Builder {
         (body.rows_before, body.events) = (rows_before, mark.events as u32);
         let scratch = &mut self.scratch;
         let transactions = self.transactions.iter().map(TransactionRow::fields);
-        pack::<TRANSACTION_FIELDS>(&transactions, scratch, &mut body.transaction_columns);
+        let firsts = self.transactions.iter().map(|transaction| transaction.first_offset);
+        pack(&transactions, (LAST_OFFSET, firsts), scratch, &mut body.transaction_columns);
         let used = &mut self.used;
         used.clear();
         for (index, rows) in mark.groups.iter().enumerate().filter(|(_, rows)| **rows > 0) {
@@ -512,7 +511,7 @@ impl Builder {
             let group = used.binary_search(&event.group).expect("an event's group has its rows");
             EventRow { group: group as u64, ..*event }.fields()
         });
-        pack::<EVENT_FIELDS>(&events, scratch, &mut body.event_columns);
+        pack(&events, (OFFSET, ends(&self.transactions)), scratch, &mut body.event_columns);
         body.schemas = self.schemas(&body.tables, known);
         body
     }
@@ -735,13 +734,22 @@ thread_local! {
 /// Packs rows of `N` integers column by column.
 fn pack<const N: usize>(
     rows: &(impl Iterator<Item = [u64; N]> + Clone),
+    (field_beside, beside): (usize, impl Iterator<Item = u64> + Clone),
     scratch: &mut Vec<u64>,
     out: &mut Vec<u8>,
 ) {
     for field in 0..N {
+        let values = rows.clone().filter_map(|row| row.get(field).copied());
         scratch.clear();
-        scratch.extend(rows.clone().filter_map(|row| row.get(field).copied()));
-        ints::encode(scratch, out);
+        scratch.extend(values.clone());
+        if field == field_beside {
+            let count = scratch.len();
+            scratch.extend(values.zip(beside.clone()).map(|(a, b)| ints::difference(a, b)));
+            let (values, differences) = scratch.split_at(count);
+            ints::encode_beside(values, differences, out);
+        } else {
+            ints::encode(scratch, out);
+        }
     }
 }
 

@@ -3,21 +3,30 @@
 //! ```text
 //!  tag 0  constant   value: varint
 //!  tag 1  frame      base: varint, width: u8, then n values of `width` bits, LSB first
-//!  tag 2  deltas     first: varint, base: varint, width: u8, then n-1 zigzag deltas of `width` bits
+//!  tag 2  deltas     first: varint, base: varint, width: u8, then n-1 zigzag deltas of `width` bits; only of format 1
 //!  tag 3  steps      step: varint, base: varint, width: u8, then n multiples of the step, of `width` bits
 //!  tag 4  few        count: u8, the values: varint each, width: u8, then n indices of `width` bits
 //! ```
 //!
-//! The number of values stands outside.
+//! | tag | what is packed in the layout of tag t: 0, 1, 3 or 4 |
+//! |---|---|
+//! | t | the values |
+//! | 8 + t | behind the first, a varint: the differences between neighbours, zigzagged |
+//! | 16 + t, 24 + t | the same of the differences to what the values stand beside, zigzagged |
+//!
+//! The number of values stands outside, and what they stand beside, if anything.
 
 use super::BatchError;
 use super::cursor::{Cursor, put_varint};
 
 const CONSTANT: u8 = 0;
 const FRAME: u8 = 1;
-const DELTAS: u8 = 2;
+const FRAMED_DELTAS: u8 = 2;
 const STEPS: u8 = 3;
 const FEW: u8 = 4;
+/// With the layout of what is packed.
+const DELTAS: u8 = 8;
+const BESIDE: u8 = 16;
 
 /// Values that a column of few has at most.
 const FEW_MAX: usize = 16;
@@ -32,40 +41,148 @@ pub(super) fn encode_same(value: u64, count: usize, out: &mut Vec<u8>) {
 
 /// Appends the values in the layout that takes the fewest bytes.
 pub(super) fn encode(values: &[u64], out: &mut Vec<u8>) {
-    let Some(&first) = values.first() else { return };
-    let Ranges { min, max, deltas: delta_range } = Ranges::of(values, first);
-    if min == max {
-        return encode_same(first, values.len(), out);
+    if let Some(plan) = Plan::of(values) {
+        plan.encode(0, values, out);
     }
-    let count = values.len();
-    let width = bits(max - min);
-    let frame = varint_bytes(min) + packed_bytes(count, width);
-    let (delta_min, delta_width) =
-        delta_range.map_or((0, u64::BITS), |(min, max)| (min, bits(max - min)));
-    let by_delta =
-        varint_bytes(first) + varint_bytes(delta_min) + packed_bytes(count - 1, delta_width);
-    let mut best = frame.min(by_delta);
-    let step = step(values, first);
-    let step_width = bits((max - min) / step);
-    let by_step = varint_bytes(step) + varint_bytes(min) + packed_bytes(count, step_width);
-    best = best.min(by_step);
-    if let Some(few) = Few::of(values).filter(|few| few.bytes(count) < best) {
-        out.push(FEW);
-        few.encode(values, out);
-    } else if best == frame {
-        out.push(FRAME);
-        put_varint(out, min);
-        pack(values.iter().map(|value| value - min), width, out);
-    } else if best == by_delta {
-        out.push(DELTAS);
-        put_varint(out, first);
-        put_varint(out, delta_min);
-        pack(deltas(values).map(|delta| delta - delta_min), delta_width, out);
+}
+
+/// The same, or their [`difference`]s to what they stand beside if these take fewer bytes.
+pub(super) fn encode_beside(values: &[u64], differences: &[u64], out: &mut Vec<u8>) {
+    let (Some(plan), Some(beside)) = (Plan::of(values), Plan::of(differences)) else { return };
+    if beside.bytes < plan.bytes {
+        beside.encode(BESIDE, differences, out);
     } else {
-        out.push(STEPS);
-        put_varint(out, step);
-        put_varint(out, min);
-        pack(values.iter().map(|value| (value - min) / step), step_width, out);
+        plan.encode(0, values, out);
+    }
+}
+
+/// Of a value to what it stands beside, small if it is a little more or less.
+pub(super) fn difference(value: u64, beside: u64) -> u64 {
+    zigzag(value.wrapping_sub(beside))
+}
+
+/// The value that has this [`difference`].
+pub(super) fn apply(difference: u64, beside: u64) -> u64 {
+    beside.wrapping_add(unzigzag(difference))
+}
+
+/// How a column takes the fewest bytes.
+struct Plan {
+    first: u64,
+    /// Whether the differences between neighbours are packed.
+    deltas: bool,
+    layout: Layout,
+    /// Without the tag.
+    bytes: usize,
+}
+
+impl Plan {
+    /// `None` for no values.
+    fn of(values: &[u64]) -> Option<Self> {
+        let first = *values.first()?;
+        let Ranges { min, max, deltas: delta_range } = Ranges::of(values, first);
+        let (layout, bytes) = Layout::of(values.iter().copied(), min, max);
+        let plain = Self { first, deltas: false, layout, bytes };
+        let Some((min, max)) = delta_range.filter(|_| min < max) else { return Some(plain) };
+        let (layout, bytes) = Layout::of(deltas(values), min, max);
+        let by_delta = Self { first, deltas: true, layout, bytes: varint_bytes(first) + bytes };
+        Some(if by_delta.bytes < plain.bytes { by_delta } else { plain })
+    }
+
+    fn encode(&self, beside: u8, values: &[u64], out: &mut Vec<u8>) {
+        if self.deltas {
+            out.push(beside | DELTAS | self.layout.tag());
+            put_varint(out, self.first);
+            self.layout.encode(deltas(values), out);
+        } else {
+            out.push(beside | self.layout.tag());
+            self.layout.encode(values.iter().copied(), out);
+        }
+    }
+}
+
+/// How values are packed, those of a column or the differences between them.
+enum Layout {
+    Constant(u64),
+    Frame { base: u64, width: u32 },
+    Steps { step: u64, base: u64, width: u32 },
+    Few(Few),
+}
+
+impl Layout {
+    /// The one that takes the fewest bytes for values between `min` and `max`; and how many, without its tag.
+    fn of(values: impl ExactSizeIterator<Item = u64> + Clone, min: u64, max: u64) -> (Self, usize) {
+        if min == max {
+            return (Self::Constant(min), varint_bytes(min));
+        }
+        let (count, width) = (values.len(), bits(max - min));
+        let mut best = Self::Frame { base: min, width };
+        let mut least = varint_bytes(min) + packed_bytes(count, width);
+        let step = step(values.clone(), min);
+        let width = bits((max - min) / step);
+        let bytes = varint_bytes(step) + varint_bytes(min) + packed_bytes(count, width);
+        if bytes < least {
+            (best, least) = (Self::Steps { step, base: min, width }, bytes);
+        }
+        match Few::of(values) {
+            Some(few) if few.bytes(count) < least => {
+                least = few.bytes(count);
+                (Self::Few(few), least)
+            }
+            _ => (best, least),
+        }
+    }
+
+    fn tag(&self) -> u8 {
+        match self {
+            Self::Constant(_) => CONSTANT,
+            Self::Frame { .. } => FRAME,
+            Self::Steps { .. } => STEPS,
+            Self::Few(_) => FEW,
+        }
+    }
+
+    fn encode(&self, values: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
+        match *self {
+            Self::Constant(value) => put_varint(out, value),
+            Self::Frame { base, width } => {
+                put_varint(out, base);
+                pack(values.map(|value| value - base), width, out);
+            }
+            Self::Steps { step, base, width } => {
+                put_varint(out, step);
+                put_varint(out, base);
+                pack(values.map(|value| (value - base) / step), width, out);
+            }
+            Self::Few(ref few) => few.encode(values, out),
+        }
+    }
+
+    /// Reads `count` values that are packed as `tag` says.
+    fn decode(
+        tag: u8,
+        cursor: &mut Cursor<'_>,
+        count: usize,
+        mut put: impl FnMut(u64),
+    ) -> Result<(), BatchError> {
+        match tag {
+            CONSTANT => {
+                let value = cursor.varint("integers: constant")?;
+                (0..count).for_each(|_| put(value));
+                Ok(())
+            }
+            FRAME => {
+                let base = cursor.varint("integers: base")?;
+                unpack(cursor, count, |value| put(base.wrapping_add(value)))
+            }
+            STEPS => {
+                let step = cursor.varint("integers: step")?;
+                let base = cursor.varint("integers: base")?;
+                unpack(cursor, count, |value| put(base.wrapping_add(value.wrapping_mul(step))))
+            }
+            FEW => Few::decode(cursor, count, put),
+            _ => Err(BatchError::Malformed("integers: layout", u64::from(tag))),
+        }
     }
 }
 
@@ -101,10 +218,10 @@ impl Ranges {
 const PORTION: usize = 64;
 
 /// The greatest number that all differences are multiples of; most columns tell after a few values that it is 1.
-fn step(values: &[u64], first: u64) -> u64 {
+fn step(values: impl Iterator<Item = u64>, base: u64) -> u64 {
     let mut step = 0;
     for value in values {
-        let (mut a, mut b) = (value.abs_diff(first), step);
+        let (mut a, mut b) = (value.abs_diff(base), step);
         while b > 0 {
             (a, b) = (b, a % b);
         }
@@ -123,11 +240,11 @@ struct Few {
 }
 
 impl Few {
-    fn of(values: &[u64]) -> Option<Self> {
+    fn of(values: impl Iterator<Item = u64>) -> Option<Self> {
         let mut few = Self { values: [0; FEW_MAX], len: 0 };
         for value in values {
-            if few.index(*value).is_none() {
-                *few.values.get_mut(few.len)? = *value;
+            if few.index(value).is_none() {
+                *few.values.get_mut(few.len)? = value;
                 few.len += 1;
             }
         }
@@ -151,10 +268,10 @@ impl Few {
         1 + known + packed_bytes(count, self.width())
     }
 
-    fn encode(&self, values: &[u64], out: &mut Vec<u8>) {
+    fn encode(&self, values: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
         out.push(self.len as u8);
         self.known().iter().for_each(|value| put_varint(out, *value));
-        let indices = values.iter().map(|value| self.index(*value).unwrap_or_default() as u64);
+        let indices = values.map(|value| self.index(value).unwrap_or_default() as u64);
         pack(indices, self.width(), out);
     }
 
@@ -190,42 +307,59 @@ impl Few {
 pub(super) fn decode(
     cursor: &mut Cursor<'_>,
     count: usize,
+    put: impl FnMut(u64),
+) -> Result<(), BatchError> {
+    match tag(cursor, count)? {
+        Some(tag) => decode_tagged(tag, cursor, count, put),
+        None => Ok(()),
+    }
+}
+
+/// The same of values that stand beside others: tells what was read.
+pub(super) fn decode_beside(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    put: impl FnMut(u64),
+) -> Result<Beside, BatchError> {
+    let Some(tag) = tag(cursor, count)? else { return Ok(Beside::Values) };
+    decode_tagged(tag & !BESIDE, cursor, count, put)?;
+    Ok(if tag & BESIDE > 0 { Beside::Differences } else { Beside::Values })
+}
+
+/// What [`encode_beside`] wrote.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Beside {
+    Values,
+    /// To be [applied](apply).
+    Differences,
+}
+
+/// `None` if there are no values, which have no layout.
+fn tag(cursor: &mut Cursor<'_>, count: usize) -> Result<Option<u8>, BatchError> {
+    (count > 0).then(|| cursor.u8("integers: layout")).transpose()
+}
+
+fn decode_tagged(
+    tag: u8,
+    cursor: &mut Cursor<'_>,
+    count: usize,
     mut put: impl FnMut(u64),
 ) -> Result<(), BatchError> {
-    if count == 0 {
-        return Ok(());
-    }
-    match cursor.u8("integers: layout")? {
-        CONSTANT => {
-            let value = cursor.varint("integers: constant")?;
-            (0..count).for_each(|_| put(value));
-        }
-        FRAME => {
-            let base = cursor.varint("integers: base")?;
-            unpack(cursor, count, |value| put(base.wrapping_add(value)))?;
-        }
-        DELTAS => {
-            let mut value = cursor.varint("integers: first")?;
-            let base = cursor.varint("integers: base")?;
-            put(value);
-            unpack(cursor, count - 1, |delta| {
-                value = value.wrapping_add(unzigzag(delta.wrapping_add(base)));
-                put(value);
-            })?;
-        }
-        STEPS => {
-            let step = cursor.varint("integers: step")?;
-            let base = cursor.varint("integers: base")?;
-            unpack(cursor, count, |value| put(base.wrapping_add(value.wrapping_mul(step))))?;
-        }
-        FEW => Few::decode(cursor, count, put)?,
-        tag => return Err(BatchError::Malformed("integers: layout", u64::from(tag))),
-    }
-    Ok(())
+    let layout = match tag {
+        FRAMED_DELTAS => FRAME,
+        tag if tag & DELTAS > 0 => tag ^ DELTAS,
+        tag => return Layout::decode(tag, cursor, count, put),
+    };
+    let mut value = cursor.varint("integers: first")?;
+    put(value);
+    Layout::decode(layout, cursor, count - 1, |delta| {
+        value = value.wrapping_add(unzigzag(delta));
+        put(value);
+    })
 }
 
 /// The differences between neighbours, zigzagged so that small steps down are small too.
-fn deltas(values: &[u64]) -> impl Iterator<Item = u64> + '_ {
+fn deltas(values: &[u64]) -> impl ExactSizeIterator<Item = u64> + Clone + '_ {
     values.windows(2).map(|pair| match pair {
         [a, b] => zigzag(b.wrapping_sub(*a)),
         _ => 0,
@@ -356,9 +490,63 @@ mod tests {
     }
 
     #[test]
+    fn differences_take_no_more_bits_than_they_need() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        let (mut second, mut offset) = (1_700_000_000, 4);
+        let seconds: Vec<u64> = (0..1000).map(|_| step_by(&mut second, rng.u64(0..4))).collect();
+        assert!(round(&seconds) < 2 * 1000 / 8 + 16, "two bits each, not three for a sign too");
+        let lengths = [1204, 377, 44, 1910];
+        let offsets: Vec<u64> =
+            (0..1000).map(|_| step_by(&mut offset, lengths[rng.usize(..4)])).collect();
+        assert!(round(&offsets) < 2 * 1000 / 8 + 24, "two bits each, not twelve");
+    }
+
+    fn step_by(value: &mut u64, step: u64) -> u64 {
+        *value += step;
+        *value
+    }
+
+    #[test]
+    fn values_take_fewer_bytes_beside_what_they_follow() {
+        let mut rng = fastrand::Rng::with_seed(4);
+        let starts: Vec<u64> = (0..1000).map(|_| rng.u64(..)).collect();
+        let ends: Vec<u64> = starts.iter().map(|start| start.wrapping_add(rng.u64(..8))).collect();
+        let near = round_beside(&ends, &starts);
+        assert!(near < 3 * 1000 / 8 + 32, "three bits each, not 64");
+        assert_eq!(round_beside(&starts, &[0; 1000]), round(&starts), "nothing to gain");
+        assert_eq!(round_beside(&[], &[]), 0);
+    }
+
+    fn round_beside(values: &[u64], beside: &[u64]) -> usize {
+        let pairs = values.iter().zip(beside);
+        let differences: Vec<u64> = pairs.map(|(a, b)| difference(*a, *b)).collect();
+        let (mut bytes, mut back) = (Vec::new(), Vec::new());
+        encode_beside(values, &differences, &mut bytes);
+        let mut cursor = Cursor::new(&bytes);
+        let what = decode_beside(&mut cursor, values.len(), |value| back.push(value)).unwrap();
+        if what == Beside::Differences {
+            back.iter_mut().zip(beside).for_each(|(value, beside)| *value = apply(*value, *beside));
+        }
+        assert_eq!(back, values);
+        assert_eq!(cursor.left(), 0);
+        bytes.len()
+    }
+
+    #[test]
+    fn differences_of_format_1_are_still_read() {
+        let (bytes, mut values) = ([FRAMED_DELTAS, 100, 2, 2, 0b01_10_00], Vec::new());
+        decode(&mut Cursor::new(&bytes), 4, |value| values.push(value)).unwrap();
+        assert_eq!(values, [100, 101, 103, 101]);
+    }
+
+    #[test]
     fn damaged_packing_is_an_error_not_a_panic() {
-        for values in [&[1, 900, 17, 300][..], &[70, 30, 9990, 120], &[9000, 0, 0, 9000, 0, 70, 0]]
-        {
+        for values in [
+            &[1, 900, 17, 300][..],
+            &[70, 30, 9990, 120],
+            &[9000, 0, 0, 9000, 0, 70, 0],
+            &[9000, 9002, 9004, 9000, 9006, 9020, 9010, 9005],
+        ] {
             let (mut bytes, count) = (Vec::new(), values.len());
             encode(values, &mut bytes);
             for len in 0..bytes.len() {

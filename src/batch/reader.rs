@@ -9,11 +9,14 @@ use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::Table;
 use crate::position::Gtid;
 
-use super::body::{Body, EVENT_FIELDS, EventRow, GroupRecord, TransactionRow};
+use super::body::{
+    Body, EventRow, FIRST_OFFSET, GroupRecord, LAST_OFFSET, OFFSET, TransactionRow, ends,
+};
 use super::column::{Decoded, charge};
 use super::cursor::Cursor;
 use super::group::bit;
-use super::{BatchError, Meta, ints};
+use super::ints::{self, Beside};
+use super::{BatchError, Meta};
 
 /// How large a batch may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -147,9 +150,10 @@ impl Batch {
             return Ok(self.rows_max.into());
         }
         let mut budget = self.budget;
-        let skipped = self.transaction_rows(&mut budget)?.into_iter().take(skip);
+        let transactions = self.transaction_rows(&mut budget)?;
+        let skipped = transactions.iter().take(skip);
         let skipped = skipped.fold(0, |sum: u64, record| sum.saturating_add(record.events));
-        let events = self.event_rows(&mut budget)?.into_iter();
+        let events = self.event_rows(&transactions, &mut budget)?.into_iter();
         let behind = events.skip(usize::try_from(skipped).unwrap_or(usize::MAX));
         Ok(behind.fold(0, |sum, event| sum.saturating_add(event.rows)))
     }
@@ -165,7 +169,7 @@ impl Batch {
     ) -> Result<(), E> {
         let mut budget = self.budget;
         let transaction_rows = self.transaction_rows(&mut budget)?;
-        let mut events = self.event_rows(&mut budget)?.into_iter();
+        let mut events = self.event_rows(&transaction_rows, &mut budget)?.into_iter();
         let rows = self.body.groups.iter().map(|group| u64::from(group.rows));
         if rows.sum::<u64>() > u64::from(self.rows_max) {
             return Err(BatchError::TooLarge("rows").into());
@@ -221,14 +225,21 @@ impl Batch {
     fn transaction_rows(&self, budget: &mut usize) -> Result<Vec<TransactionRow>, BatchError> {
         self.bounded(self.body.transactions)?;
         charge(budget, self.body.transactions as usize, size_of::<TransactionRow>())?;
-        let rows = table(&self.body.transaction_columns, self.body.transactions as usize)?;
+        let (columns, count) = (&self.body.transaction_columns, self.body.transactions as usize);
+        let rows = table(columns, count, LAST_OFFSET, |row| row[FIRST_OFFSET])?;
         Ok(rows.into_iter().map(TransactionRow::from_fields).collect())
     }
 
-    fn event_rows(&self, budget: &mut usize) -> Result<Vec<EventRow>, BatchError> {
+    fn event_rows(
+        &self,
+        transactions: &[TransactionRow],
+        budget: &mut usize,
+    ) -> Result<Vec<EventRow>, BatchError> {
         self.bounded(self.body.events)?;
         charge(budget, self.body.events as usize, size_of::<EventRow>())?;
-        let rows = table::<EVENT_FIELDS>(&self.body.event_columns, self.body.events as usize)?;
+        let mut ends = ends(transactions);
+        let (columns, count) = (&self.body.event_columns, self.body.events as usize);
+        let rows = table(columns, count, OFFSET, |_| ends.next().unwrap_or(0))?;
         Ok(rows.into_iter().map(EventRow::from_fields).collect())
     }
 
@@ -283,17 +294,33 @@ thread_local! {
         RefCell::new(Decompressor::new().expect("memory for a context"));
 }
 
-/// Reads `N` packed columns of `count` integers as rows.
-fn table<const N: usize>(columns: &[u8], count: usize) -> Result<Vec<[u64; N]>, BatchError> {
+/// Reads `N` packed columns of `count` integers as rows. Those of the field `beside` stand beside what `base` tells of
+/// their row.
+fn table<const N: usize>(
+    columns: &[u8],
+    count: usize,
+    beside: usize,
+    mut base: impl FnMut(&[u64; N]) -> u64,
+) -> Result<Vec<[u64; N]>, BatchError> {
     let mut cursor = Cursor::new(columns);
     let mut rows = vec![[0; N]; count];
     for field in 0..N {
         let mut each = rows.iter_mut();
-        ints::decode(&mut cursor, count, |value| {
+        let put = |value| {
             if let Some(cell) = each.next().and_then(|row| row.get_mut(field)) {
                 *cell = value;
             }
-        })?;
+        };
+        if field != beside {
+            ints::decode(&mut cursor, count, put)?;
+        } else if ints::decode_beside(&mut cursor, count, put)? == Beside::Differences {
+            for row in &mut rows {
+                let base = base(row);
+                if let Some(cell) = row.get_mut(field) {
+                    *cell = ints::apply(*cell, base);
+                }
+            }
+        }
     }
     match cursor.left() {
         0 => Ok(rows),
