@@ -395,15 +395,7 @@ impl Builder {
             Some(open) => std::mem::take(&mut open.mark),
             None => self.mark(),
         };
-        let (first, file_created_s) = std::mem::take(&mut self.first);
-        let meta = Meta {
-            first,
-            file_created_s,
-            last: std::mem::take(&mut self.last),
-            transactions: self.transactions.len() as u32,
-            rows: mark.rows,
-            ..Meta::default()
-        };
+        let meta = self.meta(&mark, self.transactions.len() as u32, 0);
         self.seal_upto(mark, meta, 0, known).map(Some)
     }
 
@@ -416,16 +408,9 @@ impl Builder {
         let Some(mut open) = self.open.take() else { return Ok(None) };
         let mark = self.mark();
         self.push_transaction(&open, mark.events);
-        let (first, file_created_s) = std::mem::take(&mut self.first);
-        let meta = Meta {
-            last: first.clone(),
-            first,
-            file_created_s,
-            rows: mark.rows,
-            part: open.parts,
-            continues: true,
-            ..Meta::default()
-        };
+        let mut meta = self.meta(&mark, 0, open.parts);
+        meta.last.clone_from(&meta.first);
+        meta.continues = true;
         let rows = mark.rows;
         let sealed = self.seal_upto(mark, meta, open.rows_before, known)?;
         open.parts += 1;
@@ -448,22 +433,21 @@ impl Builder {
         };
         self.commit(commit);
         let mark = self.mark();
-        let (first, file_created_s) = std::mem::take(&mut self.first);
-        let meta = Meta {
-            first,
-            file_created_s,
-            last: std::mem::take(&mut self.last),
-            transactions: 1,
-            rows: mark.rows,
-            part,
-            ..Meta::default()
-        };
+        let meta = self.meta(&mark, 1, part);
         self.seal_upto(mark, meta, rows_before, known).map(Some)
     }
 
     /// Parts of the open transaction that were sealed so far.
     pub fn parts(&self) -> u32 {
         self.open.as_ref().map_or(0, |open| open.parts)
+    }
+
+    /// What is told of the rows up to the mark, in memory that [`Self::seal_upto`] gives back.
+    fn meta(&mut self, mark: &Mark, transactions: u32, part: u32) -> Meta {
+        let (first, file_created_s) = std::mem::take(&mut self.first);
+        let last = std::mem::take(&mut self.last);
+        let rows = mark.rows;
+        Meta { first, file_created_s, last, transactions, rows, part, ..Meta::default() }
     }
 
     fn seal_upto(

@@ -317,7 +317,7 @@ fn put_planes(width: usize, bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn put_scaled(layout: u8, scale: u8, values: &[u64], out: &mut Vec<u8>) {
+fn put_scaled(layout: u8, scale: u8, values: &mut Vec<u64>, out: &mut Vec<u8>) {
     out.push(layout);
     out.push(scale);
     ints::encode(values, out);
@@ -380,8 +380,8 @@ pub(super) struct Decoded {
     bytes: Vec<u8>,
 }
 
-/// What a row takes in memory while its column is decoded: state, end and length.
-const ROW_BYTES: usize = 1 + 4 + 4;
+/// What a row takes in memory while its column is decoded: state, end, length, and a third of a run.
+const ROW_BYTES: usize = 1 + 4 + 4 + 3;
 
 impl Decoded {
     /// Reads what [`Column::encode`] wrote. `budget` is how many more bytes may be allocated.
@@ -612,8 +612,8 @@ mod tests {
     fn a_value_that_claims_to_be_long_takes_no_memory_before_it_is_there() {
         for layout in [RAW, LITTLE, BIG, SCALED64, PLANES] {
             let mut bytes = Vec::new();
-            ints::encode(&[0], &mut bytes);
-            ints::encode(&[50 << 20], &mut bytes);
+            ints::encode(&mut vec![0], &mut bytes);
+            ints::encode(&mut vec![50 << 20], &mut bytes);
             bytes.push(layout);
             let peak = allocation_counter::measure(|| {
                 let decoded = Decoded::decode(&mut Cursor::new(&bytes), 1, &mut (64 << 20));
@@ -626,8 +626,8 @@ mod tests {
     #[test]
     fn a_column_that_claims_too_much_is_refused() {
         let mut bytes = Vec::new();
-        ints::encode(&[0, 0], &mut bytes);
-        ints::encode(&[1 << 40, 1 << 40], &mut bytes);
+        ints::encode(&mut vec![0, 0], &mut bytes);
+        ints::encode(&mut vec![1 << 40, 1 << 40], &mut bytes);
         bytes.push(RAW);
         let error = Decoded::decode(&mut Cursor::new(&bytes), 2, &mut 1000).unwrap_err();
         assert!(matches!(error, BatchError::TooLarge(_)), "{error}");

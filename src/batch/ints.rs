@@ -6,6 +6,7 @@
 //!  tag 2  deltas     first: varint, base: varint, width: u8, then n-1 zigzag deltas of `width` bits; only of format 1
 //!  tag 3  steps      step: varint, base: varint, width: u8, then n multiples of the step, of `width` bits
 //!  tag 4  few        count: u8, the values: varint each, width: u8, then n indices of `width` bits
+//!  tag 5  runs       count: varint, at most n / 3, then as columns of their own their lengths, and the value of each
 //! ```
 //!
 //! | tag | what is packed in the layout of tag t: 0, 1, 3 or 4 |
@@ -24,6 +25,7 @@ const FRAME: u8 = 1;
 const FRAMED_DELTAS: u8 = 2;
 const STEPS: u8 = 3;
 const FEW: u8 = 4;
+const RUNS: u8 = 5;
 /// With the layout of what is packed.
 const DELTAS: u8 = 8;
 const BESIDE: u8 = 16;
@@ -39,12 +41,45 @@ pub(super) fn encode_same(value: u64, count: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the values in the layout that takes the fewest bytes.
-pub(super) fn encode(values: &[u64], out: &mut Vec<u8>) {
-    if let Some(plan) = Plan::of(values) {
-        plan.encode(0, values, out);
+/// Appends the values in the layout that takes the fewest bytes. Working space is left behind them.
+pub(super) fn encode(values: &mut Vec<u64>, out: &mut Vec<u8>) {
+    let Some(plan) = Plan::of(values) else { return };
+    let count = values.len();
+    if plan.bytes > RUNS_BYTES
+        && let Some(runs) = few_runs(values)
+    {
+        values.resize(count + 2 * runs, 0);
+        let (all, space) = values.split_at_mut(count);
+        let (lengths, each) = space.split_at_mut(runs);
+        for ((run, len), value) in all.chunk_by(u64::eq).zip(&mut *lengths).zip(&mut *each) {
+            (*len, *value) = (run.len() as u64, run.first().copied().unwrap_or_default());
+        }
+        if let (Some(by_len), Some(by_value)) = (Plan::of(lengths), Plan::of(each))
+            && varint_bytes(runs as u64) + 2 + by_len.bytes + by_value.bytes < plan.bytes
+        {
+            out.push(RUNS);
+            put_varint(out, runs as u64);
+            by_len.encode(0, lengths, out);
+            return by_value.encode(0, each, out);
+        }
     }
+    plan.encode(0, values.get(..count).unwrap_or_default(), out);
 }
+
+/// How many runs of the same value there are, if they are few.
+fn few_runs(values: &[u64]) -> Option<usize> {
+    let first = values.get(..PORTION).unwrap_or(values);
+    let runs = |values: &[u64]| values.chunk_by(u64::eq).count();
+    // Most columns show at once that neighbours differ.
+    let few = |values: &[u64], runs: usize| (2..=values.len() / RUN_MIN).contains(&runs);
+    (runs(first) <= first.len() / RUN_MIN).then(|| runs(values)).filter(|runs| few(values, *runs))
+}
+
+/// Values that a run has at least, all runs taken together. It limits what their lengths take in memory.
+const RUN_MIN: usize = 3;
+
+/// Runs seldom take fewer bytes than this.
+const RUNS_BYTES: usize = 8;
 
 /// The same, or their [`difference`]s to what they stand beside if these take fewer bytes.
 pub(super) fn encode_beside(values: &[u64], differences: &[u64], out: &mut Vec<u8>) {
@@ -118,18 +153,21 @@ impl Layout {
         let (count, width) = (values.len(), bits(max - min));
         let mut best = Self::Frame { base: min, width };
         let mut least = varint_bytes(min) + packed_bytes(count, width);
+        if width == 1 {
+            return (best, least);
+        }
         let step = step(values.clone(), min);
         let width = bits((max - min) / step);
         let bytes = varint_bytes(step) + varint_bytes(min) + packed_bytes(count, width);
         if bytes < least {
             (best, least) = (Self::Steps { step, base: min, width }, bytes);
         }
-        match Few::of(values) {
-            Some(few) if few.bytes(count) < least => {
+        match Few::of(values, least) {
+            Some(few) => {
                 least = few.bytes(count);
                 (Self::Few(few), least)
             }
-            _ => (best, least),
+            None => (best, least),
         }
     }
 
@@ -214,7 +252,7 @@ impl Ranges {
     }
 }
 
-/// So many values are looked at before it is decided whether their differences are worth it.
+/// So many values are looked at before it is decided whether their differences or runs are worth it.
 const PORTION: usize = 64;
 
 /// The greatest number that all differences are multiples of; most columns tell after a few values that it is 1.
@@ -237,15 +275,35 @@ fn step(values: impl Iterator<Item = u64>, base: u64) -> u64 {
 struct Few {
     values: [u64; FEW_MAX],
     len: usize,
+    /// What they take as varints.
+    bytes: usize,
+    /// Index + 1 of values by their [`slot`], or in a slot behind it; 0 where there is none.
+    slots: [u8; SLOTS],
+}
+
+/// Four times as many as values, so that most are where they are looked for.
+const SLOTS: usize = 4 * FEW_MAX;
+
+/// Where a value is looked for first.
+fn slot(value: u64) -> usize {
+    // Fibonacci hashing: the upper bits of the product depend on all bits.
+    (value.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize
 }
 
 impl Few {
-    fn of(values: impl Iterator<Item = u64>) -> Option<Self> {
-        let mut few = Self { values: [0; FEW_MAX], len: 0 };
+    /// `None` if they take this many bytes or more.
+    fn of(values: impl ExactSizeIterator<Item = u64>, bytes_max: usize) -> Option<Self> {
+        let count = values.len();
+        let mut few = Self { values: [0; FEW_MAX], len: 0, bytes: 0, slots: [0; SLOTS] };
         for value in values {
-            if few.index(value).is_none() {
+            if let Err(free) = few.find(value) {
                 *few.values.get_mut(few.len)? = value;
                 few.len += 1;
+                few.bytes += varint_bytes(value);
+                *few.slots.get_mut(free)? = few.len as u8;
+                if few.bytes(count) >= bytes_max {
+                    return None;
+                }
             }
         }
         Some(few)
@@ -255,8 +313,17 @@ impl Few {
         self.values.get(..self.len).unwrap_or_default()
     }
 
-    fn index(&self, value: u64) -> Option<usize> {
-        self.known().iter().position(|known| *known == value)
+    /// A value's index, or the slot that is free for it.
+    fn find(&self, value: u64) -> Result<usize, usize> {
+        let mut at = slot(value);
+        loop {
+            let index = self.slots.get(at).map_or(0, |index| usize::from(*index));
+            match index.checked_sub(1) {
+                None => return Err(at),
+                Some(index) if self.values.get(index) == Some(&value) => return Ok(index),
+                Some(_) => at = (at + 1) % SLOTS,
+            }
+        }
     }
 
     fn width(&self) -> u32 {
@@ -264,14 +331,13 @@ impl Few {
     }
 
     fn bytes(&self, count: usize) -> usize {
-        let known: usize = self.known().iter().map(|value| varint_bytes(*value)).sum();
-        1 + known + packed_bytes(count, self.width())
+        1 + self.bytes + packed_bytes(count, self.width())
     }
 
     fn encode(&self, values: impl Iterator<Item = u64>, out: &mut Vec<u8>) {
         out.push(self.len as u8);
         self.known().iter().for_each(|value| put_varint(out, *value));
-        let indices = values.map(|value| self.index(value).unwrap_or_default() as u64);
+        let indices = values.map(|value| self.find(value).unwrap_or_default() as u64);
         pack(indices, self.width(), out);
     }
 
@@ -340,6 +406,36 @@ fn tag(cursor: &mut Cursor<'_>, count: usize) -> Result<Option<u8>, BatchError> 
 }
 
 fn decode_tagged(
+    tag: u8,
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    mut put: impl FnMut(u64),
+) -> Result<(), BatchError> {
+    if tag != RUNS {
+        return decode_plan(tag, cursor, count, put);
+    }
+    let runs = cursor.varint("integers: runs")?;
+    let possible = 1..=count / RUN_MIN;
+    let Some(runs) = usize::try_from(runs).ok().filter(|runs| possible.contains(runs)) else {
+        return Err(BatchError::Malformed("integers: runs", runs));
+    };
+    let (mut lengths, mut total) = (Vec::with_capacity(runs), 0u64);
+    let tag = cursor.u8("integers: layout")?;
+    decode_plan(tag, cursor, runs, |len| {
+        total = total.saturating_add(len);
+        lengths.push(len);
+    })?;
+    if total != count as u64 {
+        return Err(BatchError::Malformed("integers: lengths of runs", total));
+    }
+    let mut lengths = lengths.into_iter();
+    let tag = cursor.u8("integers: layout")?;
+    decode_plan(tag, cursor, runs, |value| {
+        (0..lengths.next().unwrap_or(0)).for_each(|_| put(value));
+    })
+}
+
+fn decode_plan(
     tag: u8,
     cursor: &mut Cursor<'_>,
     count: usize,
@@ -434,11 +530,18 @@ fn unpack(
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
 
-    fn round(values: &[u64]) -> usize {
+    fn encoded(values: &[u64]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        encode(values, &mut bytes);
+        encode(&mut values.to_vec(), &mut bytes);
+        bytes
+    }
+
+    fn round(values: &[u64]) -> usize {
+        let bytes = encoded(values);
         let (mut cursor, mut back) = (Cursor::new(&bytes), Vec::new());
         decode(&mut cursor, values.len(), |value| back.push(value)).unwrap();
         assert_eq!(back, values);
@@ -470,6 +573,9 @@ mod tests {
             round(&values);
             round(&values.iter().map(|value| value / 1000 * step).collect::<Vec<_>>());
             round(&values.iter().map(|value| (value % few) << (shift / 2)).collect::<Vec<_>>());
+            let runs =
+                values.iter().flat_map(|value| iter::repeat_n(*value, (value % few) as usize));
+            round(&runs.collect::<Vec<_>>());
         }
     }
 
@@ -504,6 +610,15 @@ mod tests {
     fn step_by(value: &mut u64, step: u64) -> u64 {
         *value += step;
         *value
+    }
+
+    #[test]
+    fn runs_take_what_their_lengths_and_one_value_take() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let runs: Vec<(u64, usize)> = (0..100).map(|_| (rng.u64(..), rng.usize(3..7))).collect();
+        let values: Vec<u64> =
+            runs.iter().flat_map(|(value, len)| iter::repeat_n(*value, *len)).collect();
+        assert!(round(&values) < 100 * 8 + 2 * 100 / 8 + 24, "eight bytes and two bits each");
     }
 
     #[test]
@@ -546,9 +661,9 @@ mod tests {
             &[70, 30, 9990, 120],
             &[9000, 0, 0, 9000, 0, 70, 0],
             &[9000, 9002, 9004, 9000, 9006, 9020, 9010, 9005],
+            &[7 << 40, 7 << 40, 7 << 40, 7 << 40, 9, 9, 9, 9, 9, 5 << 50, 5 << 50, 5 << 50],
         ] {
-            let (mut bytes, count) = (Vec::new(), values.len());
-            encode(values, &mut bytes);
+            let (bytes, count) = (encoded(values), values.len());
             for len in 0..bytes.len() {
                 let mut cursor = Cursor::new(&bytes[..len]);
                 assert!(decode(&mut cursor, count, |_| ()).is_err(), "cut at {len}");
@@ -561,10 +676,16 @@ mod tests {
                 assert!(decoded.is_err() || put == count);
             }
         }
-        let beyond = [FEW, 2, 7, 9, 2, 0b11];
-        assert!(
-            decode(&mut Cursor::new(&beyond), 1, |_| ()).is_err(),
-            "an index beyond the values"
-        );
+        for (what, bytes, count) in [
+            ("an index beyond the values", &[FEW, 2, 7, 9, 2, 0b11][..], 1),
+            ("no runs", &[RUNS, 0, DELTAS | FRAME, 1, 1, 1, 1], 9),
+            ("more runs than there can be", &[RUNS, 4, CONSTANT, 2, CONSTANT, 7], 8),
+            ("runs that are too short together", &[RUNS, 2, CONSTANT, 3, CONSTANT, 7], 7),
+            ("runs of runs", &[RUNS, 1, RUNS, 1, CONSTANT, 9, CONSTANT, 7], 9),
+            ("deltas of deltas", &[DELTAS | FRAMED_DELTAS, 1, 1, 1, 1, 1], 4),
+            ("differences to nothing", &[BESIDE | CONSTANT, 1], 4),
+        ] {
+            assert!(decode(&mut Cursor::new(bytes), count, |_| ()).is_err(), "{what}");
+        }
     }
 }
