@@ -201,7 +201,7 @@ impl Layout {
         tag: u8,
         cursor: &mut Cursor<'_>,
         count: usize,
-        mut put: impl FnMut(u64),
+        put: &mut dyn FnMut(u64),
     ) -> Result<(), BatchError> {
         match tag {
             CONSTANT => {
@@ -344,7 +344,7 @@ impl Few {
     fn decode(
         cursor: &mut Cursor<'_>,
         count: usize,
-        mut put: impl FnMut(u64),
+        put: &mut dyn FnMut(u64),
     ) -> Result<(), BatchError> {
         let len = cursor.u8("integers: different values")?;
         let mut values = [0; FEW_MAX];
@@ -370,13 +370,15 @@ impl Few {
 }
 
 /// Reads `count` values behind the cursor, handing each to `put`.
+///
+/// One code for all that is read: a copy for each closure would take more of a small program than it is worth.
 pub(super) fn decode(
     cursor: &mut Cursor<'_>,
     count: usize,
-    put: impl FnMut(u64),
+    mut put: impl FnMut(u64),
 ) -> Result<(), BatchError> {
     match tag(cursor, count)? {
-        Some(tag) => decode_tagged(tag, cursor, count, put),
+        Some(tag) => decode_tagged(tag, cursor, count, &mut put),
         None => Ok(()),
     }
 }
@@ -385,10 +387,10 @@ pub(super) fn decode(
 pub(super) fn decode_beside(
     cursor: &mut Cursor<'_>,
     count: usize,
-    put: impl FnMut(u64),
+    mut put: impl FnMut(u64),
 ) -> Result<Beside, BatchError> {
     let Some(tag) = tag(cursor, count)? else { return Ok(Beside::Values) };
-    decode_tagged(tag & !BESIDE, cursor, count, put)?;
+    decode_tagged(tag & !BESIDE, cursor, count, &mut put)?;
     Ok(if tag & BESIDE > 0 { Beside::Differences } else { Beside::Values })
 }
 
@@ -409,7 +411,7 @@ fn decode_tagged(
     tag: u8,
     cursor: &mut Cursor<'_>,
     count: usize,
-    mut put: impl FnMut(u64),
+    put: &mut dyn FnMut(u64),
 ) -> Result<(), BatchError> {
     if tag != RUNS {
         return decode_plan(tag, cursor, count, put);
@@ -421,7 +423,7 @@ fn decode_tagged(
     };
     let (mut lengths, mut total) = (Vec::with_capacity(runs), 0u64);
     let tag = cursor.u8("integers: layout")?;
-    decode_plan(tag, cursor, runs, |len| {
+    decode_plan(tag, cursor, runs, &mut |len| {
         total = total.saturating_add(len);
         lengths.push(len);
     })?;
@@ -430,7 +432,7 @@ fn decode_tagged(
     }
     let mut lengths = lengths.into_iter();
     let tag = cursor.u8("integers: layout")?;
-    decode_plan(tag, cursor, runs, |value| {
+    decode_plan(tag, cursor, runs, &mut |value| {
         (0..lengths.next().unwrap_or(0)).for_each(|_| put(value));
     })
 }
@@ -439,7 +441,7 @@ fn decode_plan(
     tag: u8,
     cursor: &mut Cursor<'_>,
     count: usize,
-    mut put: impl FnMut(u64),
+    put: &mut dyn FnMut(u64),
 ) -> Result<(), BatchError> {
     let layout = match tag {
         FRAMED_DELTAS => FRAME,
@@ -448,7 +450,7 @@ fn decode_plan(
     };
     let mut value = cursor.varint("integers: first")?;
     put(value);
-    Layout::decode(layout, cursor, count - 1, |delta| {
+    Layout::decode(layout, cursor, count - 1, &mut |delta| {
         value = value.wrapping_add(unzigzag(delta));
         put(value);
     })
