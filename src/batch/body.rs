@@ -4,7 +4,7 @@ use std::iter;
 
 use serde::{Deserialize, Serialize};
 
-use crate::position::{Gtid, Uuid};
+use crate::position::{Gtid, Uuid, is_tag};
 
 /// The decompressed body.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -128,6 +128,14 @@ impl Origin {
         }
     }
 
+    /// Whether a server can have it.
+    pub(super) fn is_sound(&self) -> bool {
+        match self {
+            Self::Mysql { tag, .. } => is_tag(tag.as_bytes()),
+            Self::Mariadb { .. } => true,
+        }
+    }
+
     pub(super) fn gtid(&self, number: u64) -> Gtid {
         match self {
             Self::Mysql { uuid, tag } => Gtid::Mysql { uuid: *uuid, tag: tag.clone(), number },
@@ -140,8 +148,8 @@ impl Origin {
 
 /// The columns of the transaction table, in this order.
 pub(super) const TRANSACTION_FIELDS: usize = 11;
+/// The index of this field, and of the one that stands beside it.
 pub(super) const FIRST_OFFSET: usize = 3;
-/// Stands beside the first offset.
 pub(super) const LAST_OFFSET: usize = 4;
 
 /// One transaction as packed integers.
@@ -204,7 +212,7 @@ impl TransactionRow {
 
 /// The columns of the order stream, in this order.
 pub(super) const EVENT_FIELDS: usize = 5;
-/// Stands beside the last offset of the event's transaction: [`ends`].
+/// The index of the field that stands beside the last offset of the event's transaction: [`ends`].
 pub(super) const OFFSET: usize = 2;
 
 /// Per event where its transaction ends; 0 behind the last one.

@@ -144,6 +144,7 @@ pub struct Builder {
     bytes: usize,
     rows: u32,
     scratch: Vec<u64>,
+    differences: Vec<u64>,
     /// The groups that the batch which is being sealed has rows of.
     used: Vec<u64>,
     /// The last batch's body, of which only the memory counts.
@@ -172,6 +173,7 @@ impl Builder {
             bytes: 0,
             rows: 0,
             scratch: Vec::new(),
+            differences: Vec::new(),
             used: Vec::new(),
             spare: Body::default(),
         }
@@ -472,10 +474,11 @@ impl Builder {
         std::mem::swap(&mut body.origins, &mut self.origins);
         body.transactions = self.transactions.len() as u32;
         (body.rows_before, body.events) = (rows_before, mark.events as u32);
-        let scratch = &mut self.scratch;
+        let (scratch, differences) = (&mut self.scratch, &mut self.differences);
         let transactions = self.transactions.iter().map(TransactionRow::fields);
         let firsts = self.transactions.iter().map(|transaction| transaction.first_offset);
-        pack(&transactions, (LAST_OFFSET, firsts), scratch, &mut body.transaction_columns);
+        let beside = (LAST_OFFSET, firsts);
+        pack(&transactions, beside, [scratch, differences], &mut body.transaction_columns);
         let used = &mut self.used;
         used.clear();
         for (index, rows) in mark.groups.iter().enumerate().filter(|(_, rows)| **rows > 0) {
@@ -495,7 +498,8 @@ impl Builder {
             let group = used.binary_search(&event.group).expect("an event's group has its rows");
             EventRow { group: group as u64, ..*event }.fields()
         });
-        pack(&events, (OFFSET, ends(&self.transactions)), scratch, &mut body.event_columns);
+        let beside = (OFFSET, ends(&self.transactions));
+        pack(&events, beside, [scratch, differences], &mut body.event_columns);
         body.schemas = self.schemas(&body.tables, known);
         body
     }
@@ -517,7 +521,7 @@ impl Builder {
         self.groups = Vec::new();
         self.events = Vec::new();
         self.transactions = Vec::new();
-        self.scratch = Vec::new();
+        (self.scratch, self.differences) = (Vec::new(), Vec::new());
         self.spare = Body::default();
         self.ended = Open::default();
         PRESS.with_borrow_mut(|press| (press.plain, press.packed) = Default::default());
@@ -719,7 +723,7 @@ thread_local! {
 fn pack<const N: usize>(
     rows: &(impl Iterator<Item = [u64; N]> + Clone),
     (field_beside, beside): (usize, impl Iterator<Item = u64> + Clone),
-    scratch: &mut Vec<u64>,
+    [scratch, differences]: [&mut Vec<u64>; 2],
     out: &mut Vec<u8>,
 ) {
     for field in 0..N {
@@ -727,10 +731,9 @@ fn pack<const N: usize>(
         scratch.clear();
         scratch.extend(values.clone());
         if field == field_beside {
-            let count = scratch.len();
-            scratch.extend(values.zip(beside.clone()).map(|(a, b)| ints::difference(a, b)));
-            let (values, differences) = scratch.split_at(count);
-            ints::encode_beside(values, differences, out);
+            differences.clear();
+            differences.extend(values.zip(beside.clone()).map(|(a, b)| ints::difference(a, b)));
+            ints::encode_beside(scratch, differences, out);
         } else {
             ints::encode(scratch, out);
         }

@@ -151,8 +151,8 @@ pub fn check_topic(input: &[u8]) {
     }
 }
 
-/// A change as plain data: transaction, operation, images.
-type Plain = (u64, Operation, Vec<Owned>, Vec<Owned>);
+/// A change as plain data: transaction, offset, operation, images.
+type Plain = (u64, u64, Operation, Vec<Owned>, Vec<Owned>);
 
 /// A cell that owns its bytes.
 type Owned = Option<Vec<u8>>;
@@ -252,7 +252,8 @@ impl Round {
             1 => Operation::Update,
             _ => Operation::Delete,
         };
-        self.builder.event(&self.table, operation, self.number * 100, 7);
+        let offset = self.first_offset() + u64::from(what);
+        self.builder.event(&self.table, operation, offset, 7);
         for _ in 0..=(what >> 4) & 3 {
             let before = match operation {
                 Operation::Insert => Vec::new(),
@@ -263,7 +264,7 @@ impl Round {
                 _ => self.image(cursor)?,
             };
             self.builder.row(&borrowed(&before), &borrowed(&after));
-            self.want.push((self.number, operation, before, after));
+            self.want.push((self.number, offset, operation, before, after));
         }
         Ok(())
     }
@@ -294,21 +295,28 @@ impl Round {
         (self.open, self.began, self.saved) = (true, self.want.len(), None);
         self.number += 1;
         let gtid = Gtid::Mariadb { domain: 0, server: 1, sequence: self.number };
-        let position = Position { gtid: Some(gtid), ..Position::default() };
+        let offset = self.first_offset();
+        let position = Position { offset, gtid: Some(gtid), ..Position::default() };
         self.builder.begin(&Begin { position, ..Begin::default() });
+    }
+
+    /// Where the transaction of this number begins; it ends where the next one does.
+    fn first_offset(&self) -> u64 {
+        self.number * 1000
     }
 
     fn commit(&mut self) {
         if !std::mem::take(&mut self.open) {
             return;
         }
+        let commit = Commit { end_offset: self.first_offset() + 1000, xid: None };
         if self.builder.parts() > 0 {
             let schemas = &self.schemas;
             let known = |fingerprint| schemas.contains_key(&fingerprint);
-            let sealed = self.builder.seal_last_part(Commit::default(), known);
+            let sealed = self.builder.seal_last_part(commit, known);
             self.replay(sealed);
         } else {
-            self.builder.commit(Commit::default());
+            self.builder.commit(commit);
         }
     }
 
@@ -340,7 +348,11 @@ impl Round {
             let Some(Gtid::Mariadb { sequence, .. }) = change.transaction.gtid else {
                 return Ok(());
             };
-            got.push((sequence, change.operation, owned(change.before), owned(change.after)));
+            let (before, after) = (owned(change.before), owned(change.after));
+            got.push((sequence, change.offset, change.operation, before, after));
+            let transaction = change.transaction;
+            assert_eq!(transaction.first_offset, sequence * 1000);
+            assert!([0, transaction.first_offset + 1000].contains(&transaction.last_offset));
             Ok::<_, BatchError>(())
         };
         batch

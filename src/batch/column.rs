@@ -380,8 +380,9 @@ pub(super) struct Decoded {
     bytes: Vec<u8>,
 }
 
-/// What a row takes in memory while its column is decoded: state, end, length, and a third of a run.
-const ROW_BYTES: usize = 1 + 4 + 4 + 3;
+/// What a row takes in memory while its column is decoded: state, length, and then its end. (Before there are ends, a third
+/// of a run's length takes less than one.)
+const ROW_BYTES: usize = 1 + 4 + 4;
 
 impl Decoded {
     /// Reads what [`Column::encode`] wrote. `budget` is how many more bytes may be allocated.
@@ -391,6 +392,7 @@ impl Decoded {
         budget: &mut usize,
     ) -> Result<Self, BatchError> {
         charge(budget, rows, ROW_BYTES)?;
+        charge(budget, 1, size_of::<Self>())?;
         let (mut states, mut values, mut unknown) = (Vec::with_capacity(rows), 0, None);
         ints::decode(cursor, rows, |state| {
             let known = u8::try_from(state).ok().filter(|state| *state <= DIFF);

@@ -1,4 +1,4 @@
-//! Columns of integers, packed in the layout that takes the fewest bytes.
+//! Columns of integers, packed in the layout that takes the fewest bytes of those that promise something.
 //!
 //! ```text
 //!  tag 0  constant   value: varint
@@ -6,16 +6,16 @@
 //!  tag 2  deltas     first: varint, base: varint, width: u8, then n-1 zigzag deltas of `width` bits; only of format 1
 //!  tag 3  steps      step: varint, base: varint, width: u8, then n multiples of the step, of `width` bits
 //!  tag 4  few        count: u8, the values: varint each, width: u8, then n indices of `width` bits
-//!  tag 5  runs       count: varint, at most n / 3, then as columns of their own their lengths, and the value of each
+//!  tag 5  runs       count: varint, at most n / 3, then their lengths and the value of each, both columns without runs
 //! ```
 //!
 //! | tag | what is packed in the layout of tag t: 0, 1, 3 or 4 |
 //! |---|---|
 //! | t | the values |
-//! | 8 + t | behind the first, a varint: the differences between neighbours, zigzagged |
-//! | 16 + t, 24 + t | the same of the differences to what the values stand beside, zigzagged |
+//! | 8 + t | behind the first, a varint: the n - 1 differences to the value before, modulo 2⁶⁴ and zigzagged |
+//! | 16 + t, 24 + t | the same of the differences to what the values stand beside, modulo 2⁶⁴ and zigzagged |
 //!
-//! The number of values stands outside, and what they stand beside, if anything.
+//! The number of values stands outside, and so does what they stand beside: `body::LAST_OFFSET`, `body::OFFSET`.
 
 use super::BatchError;
 use super::cursor::{Cursor, put_varint};
@@ -41,7 +41,7 @@ pub(super) fn encode_same(value: u64, count: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the values in the layout that takes the fewest bytes. Working space is left behind them.
+/// Appends the values in the layout that takes the fewest bytes, as far as a first look tells. Working space is left behind them.
 pub(super) fn encode(values: &mut Vec<u64>, out: &mut Vec<u8>) {
     let Some(plan) = Plan::of(values) else { return };
     let count = values.len();
@@ -82,12 +82,12 @@ const RUN_MIN: usize = 3;
 const RUNS_BYTES: usize = 8;
 
 /// The same, or their [`difference`]s to what they stand beside if these take fewer bytes.
-pub(super) fn encode_beside(values: &[u64], differences: &[u64], out: &mut Vec<u8>) {
-    let (Some(plan), Some(beside)) = (Plan::of(values), Plan::of(differences)) else { return };
-    if beside.bytes < plan.bytes {
+pub(super) fn encode_beside(values: &mut Vec<u64>, differences: &[u64], out: &mut Vec<u8>) {
+    let start = out.len();
+    encode(values, out);
+    if let Some(beside) = Plan::of(differences).filter(|plan| 1 + plan.bytes < out.len() - start) {
+        out.truncate(start);
         beside.encode(BESIDE, differences, out);
-    } else {
-        plan.encode(0, values, out);
     }
 }
 
@@ -287,7 +287,7 @@ const SLOTS: usize = 4 * FEW_MAX;
 /// Where a value is looked for first.
 fn slot(value: u64) -> usize {
     // Fibonacci hashing: the upper bits of the product depend on all bits.
-    (value.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as usize
+    (value.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - SLOTS.trailing_zeros())) as usize
 }
 
 impl Few {
@@ -389,9 +389,15 @@ pub(super) fn decode_beside(
     count: usize,
     mut put: impl FnMut(u64),
 ) -> Result<Beside, BatchError> {
-    let Some(tag) = tag(cursor, count)? else { return Ok(Beside::Values) };
-    decode_tagged(tag & !BESIDE, cursor, count, &mut put)?;
-    Ok(if tag & BESIDE > 0 { Beside::Differences } else { Beside::Values })
+    match tag(cursor, count)? {
+        Some(tag) if tag & BESIDE > 0 => {
+            decode_plan(tag ^ BESIDE, cursor, count, &mut put)?;
+            return Ok(Beside::Differences);
+        }
+        Some(tag) => decode_tagged(tag, cursor, count, &mut put)?,
+        None => {}
+    }
+    Ok(Beside::Values)
 }
 
 /// What [`encode_beside`] wrote.
@@ -413,8 +419,10 @@ fn decode_tagged(
     count: usize,
     put: &mut dyn FnMut(u64),
 ) -> Result<(), BatchError> {
-    if tag != RUNS {
-        return decode_plan(tag, cursor, count, put);
+    match tag {
+        RUNS => {}
+        FRAMED_DELTAS => return decode_plan(DELTAS | FRAME, cursor, count, put),
+        tag => return decode_plan(tag, cursor, count, put),
     }
     let runs = cursor.varint("integers: runs")?;
     let possible = 1..=count / RUN_MIN;
@@ -443,14 +451,12 @@ fn decode_plan(
     count: usize,
     put: &mut dyn FnMut(u64),
 ) -> Result<(), BatchError> {
-    let layout = match tag {
-        FRAMED_DELTAS => FRAME,
-        tag if tag & DELTAS > 0 => tag ^ DELTAS,
-        tag => return Layout::decode(tag, cursor, count, put),
-    };
+    if tag & DELTAS == 0 {
+        return Layout::decode(tag, cursor, count, put);
+    }
     let mut value = cursor.varint("integers: first")?;
     put(value);
-    Layout::decode(layout, cursor, count - 1, &mut |delta| {
+    Layout::decode(tag ^ DELTAS, cursor, count - 1, &mut |delta| {
         value = value.wrapping_add(unzigzag(delta));
         put(value);
     })
@@ -631,6 +637,8 @@ mod tests {
         let near = round_beside(&ends, &starts);
         assert!(near < 3 * 1000 / 8 + 32, "three bits each, not 64");
         assert_eq!(round_beside(&starts, &[0; 1000]), round(&starts), "nothing to gain");
+        let same: Vec<u64> = (0..1000).map(|index| (index / 20) << 50).collect();
+        assert_eq!(round_beside(&same, &starts), round(&same), "runs take less");
         assert_eq!(round_beside(&[], &[]), 0);
     }
 
@@ -638,7 +646,7 @@ mod tests {
         let pairs = values.iter().zip(beside);
         let differences: Vec<u64> = pairs.map(|(a, b)| difference(*a, *b)).collect();
         let (mut bytes, mut back) = (Vec::new(), Vec::new());
-        encode_beside(values, &differences, &mut bytes);
+        encode_beside(&mut values.to_vec(), &differences, &mut bytes);
         let mut cursor = Cursor::new(&bytes);
         let what = decode_beside(&mut cursor, values.len(), |value| back.push(value)).unwrap();
         if what == Beside::Differences {
@@ -651,9 +659,16 @@ mod tests {
 
     #[test]
     fn differences_of_format_1_are_still_read() {
-        let (bytes, mut values) = ([FRAMED_DELTAS, 100, 2, 2, 0b01_10_00], Vec::new());
-        decode(&mut Cursor::new(&bytes), 4, |value| values.push(value)).unwrap();
-        assert_eq!(values, [100, 101, 103, 101]);
+        for (bytes, expected) in [
+            (&[FRAMED_DELTAS, 100, 2, 2, 0b01_10_00][..], &[100, 101, 103, 101][..]),
+            (&[FRAMED_DELTAS, 100, 3, 0], &[100, 98, 96]),
+            (&[FRAMED_DELTAS, 1, 0, 64, 3, 0, 0, 0, 0, 0, 0, 0], &[1, u64::MAX]),
+            (&[FRAMED_DELTAS, 7, 0, 0], &[7]),
+        ] {
+            let mut values = Vec::new();
+            decode(&mut Cursor::new(bytes), expected.len(), |value| values.push(value)).unwrap();
+            assert_eq!(values, expected);
+        }
     }
 
     #[test]

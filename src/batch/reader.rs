@@ -10,7 +10,7 @@ use crate::binlog::table::Table;
 use crate::position::Gtid;
 
 use super::body::{
-    Body, EventRow, FIRST_OFFSET, GroupRecord, LAST_OFFSET, OFFSET, TransactionRow, ends,
+    Body, EventRow, FIRST_OFFSET, GroupRecord, LAST_OFFSET, OFFSET, Origin, TransactionRow, ends,
 };
 use super::column::{Decoded, charge};
 use super::cursor::Cursor;
@@ -46,10 +46,15 @@ const ZSTD_RATIO_MAX: usize = 32 << 10;
 /// What the columns of no table exceed.
 const COLUMNS_MAX: u32 = 4096;
 
+/// What the name of no binlog file exceeds, in bytes: `FN_REFLEN` of `include/my_io.h`.
+const FILE_LEN_MAX: usize = 512;
+
 /// A decompressed batch.
 #[derive(Debug)]
 pub struct Batch {
     body: Body,
+    /// Those of the body: transactions share them.
+    files: Vec<Arc<str>>,
     rows_max: u32,
     budget: usize,
 }
@@ -60,7 +65,7 @@ pub struct Transaction {
     /// Its GTID, where the server has them.
     pub gtid: Option<Gtid>,
     /// The binlog file.
-    pub file: String,
+    pub file: Arc<str>,
     /// Where its first event starts, in bytes.
     pub first_offset: u64,
     /// Where its last event ends; 0 in a part that is not the last.
@@ -124,8 +129,16 @@ impl Batch {
             return Err(BatchError::Checksum("body"));
         }
         let body: Body = postcard::from_bytes(&plain).map_err(|_| BatchError::Refused("body"))?;
+        // Each transaction tells them again.
+        if body.files.iter().any(|file| file.len() > FILE_LEN_MAX) {
+            return Err(BatchError::TooLarge("name of a file"));
+        }
+        if !body.origins.iter().all(Origin::is_sound) {
+            return Err(BatchError::Refused("tag of a GTID"));
+        }
+        let files = body.files.iter().map(|file| file.as_str().into()).collect();
         let budget = len.saturating_mul(EXPANSION_MAX).saturating_add(EXPANSION_FREE);
-        Ok(Self { body, rows_max: meta.rows, budget })
+        Ok(Self { body, files, rows_max: meta.rows, budget })
     }
 
     /// The schema records that travel with it: fingerprint and record.
@@ -211,7 +224,7 @@ impl Batch {
                         })?;
                     }
                     *next += 1;
-                    row_in_transaction += 1;
+                    row_in_transaction = row_in_transaction.wrapping_add(1);
                 }
             }
         }
@@ -253,7 +266,7 @@ impl Batch {
     }
 
     fn transaction(&self, row: &TransactionRow) -> Result<Transaction, BatchError> {
-        let file = usize::try_from(row.file).ok().and_then(|index| self.body.files.get(index));
+        let file = usize::try_from(row.file).ok().and_then(|index| self.files.get(index));
         let origin = match row.origin.checked_sub(1) {
             None => None,
             Some(index) => {
@@ -263,7 +276,7 @@ impl Batch {
         };
         Ok(Transaction {
             gtid: origin.map(|origin| origin.gtid(row.number)),
-            file: file.ok_or(BatchError::Malformed("transaction: file", row.file))?.clone(),
+            file: Arc::clone(file.ok_or(BatchError::Malformed("transaction: file", row.file))?),
             first_offset: row.first_offset,
             last_offset: row.last_offset,
             timestamp_s: row.timestamp_s as u32,

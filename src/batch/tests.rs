@@ -9,8 +9,9 @@ use crate::position::{Gtid, Position};
 
 use super::*;
 
-/// A change as plain data: (transaction, table, operation, before, after, offset, row in event).
-type Plain = (u64, String, Operation, Vec<Owned>, Vec<Owned>, u64, u32);
+/// A change as plain data: (transaction, table, operation, before, after, offsets, row in event). The offsets are
+/// where the transaction begins, the event's, and where the transaction ends: 0 in a part that is not the last.
+type Plain = (u64, String, Operation, Vec<Owned>, Vec<Owned>, [u64; 3], u32);
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Owned {
@@ -66,6 +67,9 @@ struct Script {
     want: Vec<Plain>,
     got: Vec<Plain>,
     offset: u64,
+    /// Where the transaction begins; and how many rows there were when it, or its newest part, began.
+    first_offset: u64,
+    began: usize,
     /// All events of the transaction have its offset, as those of a compressed one.
     packed: bool,
     /// The number of the next row at the offset.
@@ -83,6 +87,8 @@ impl Script {
             want: Vec::new(),
             got: Vec::new(),
             offset: 4,
+            first_offset: 4,
+            began: 0,
             packed: false,
             row: 0,
             number: 0,
@@ -113,6 +119,7 @@ impl Script {
 
     fn transaction(&mut self) {
         self.number += 1;
+        (self.first_offset, self.began) = (self.offset, self.want.len());
         self.packed = self.rng.bool();
         self.row = 0;
         let gtid = Gtid::Mariadb { domain: 0, server: 1, sequence: self.number };
@@ -173,18 +180,23 @@ impl Script {
             }
             self.builder.row(&borrowed(&before), &borrowed(&after));
             let name = table.name.clone();
-            self.want.push((self.number, name, operation, before, after, self.offset, self.row));
+            let offsets = [self.first_offset, self.offset, 0];
+            self.want.push((self.number, name, operation, before, after, offsets, self.row));
             self.row += 1;
             if self.rng.u8(0..40) == 0 {
                 self.seal();
                 let part = self.builder.seal_part(|f| self.schemas.contains_key(&f)).unwrap();
                 self.replay(part);
+                self.began = self.want.len();
             }
         }
     }
 
     fn commit(&mut self) {
         self.offset += 31;
+        for (.., [_, _, last_offset], _) in self.want.iter_mut().skip(self.began) {
+            *last_offset = self.offset;
+        }
         let commit = Commit { end_offset: self.offset, xid: Some(self.number) };
         if self.builder.parts() > 0 {
             let last = self.builder.seal_last_part(commit, |f| self.schemas.contains_key(&f));
@@ -216,7 +228,7 @@ impl Script {
                 change.operation,
                 owned(change.before),
                 owned(change.after),
-                change.offset,
+                [change.transaction.first_offset, change.offset, change.transaction.last_offset],
                 change.row,
             ));
             Ok::<_, BatchError>(())
@@ -244,11 +256,13 @@ fn sample() -> (Sealed, Arc<Table>) {
     let table = Arc::clone(&tables()[0]);
     let mut builder = Builder::new(Settings { level: 0 });
     for number in 0..20u32 {
-        builder.begin(&Begin { timestamp_s: number, ..Begin::default() });
-        builder.event(&table, Operation::Insert, 4, 0);
+        let offset = u64::from(1000 * number + number % 3);
+        let position = Position { offset, ..Position::default() };
+        builder.begin(&Begin { position, timestamp_s: number, ..Begin::default() });
+        builder.event(&table, Operation::Insert, offset + 130, 0);
         let (id, price) = (number.to_le_bytes(), (f64::from(number) / 4.0).to_le_bytes());
         builder.row(&[], &[Cell::Value(&id), Cell::Value(b"text"), Cell::Value(&price)]);
-        builder.commit(Commit::default());
+        builder.commit(Commit { end_offset: offset + 211, xid: None });
     }
     (builder.seal(|_| false).unwrap().unwrap(), table)
 }
@@ -274,6 +288,23 @@ fn a_damaged_body_never_panics_and_never_allocates_beyond_the_limit() {
     for len in 0..sealed.body.len() {
         (meta.plain_len, meta.plain_crc) = (len as u32, crc32c::crc32c(&sealed.body[..len]));
         assert!(replay(&meta, &sealed.body[..len]).is_err(), "cut at {len}");
+    }
+}
+
+#[test]
+fn names_that_every_transaction_would_repeat_are_bounded() {
+    let mut builder = Builder::new(Settings { level: 1 });
+    let table = Arc::clone(&tables()[0]);
+    for len in [512, 513] {
+        let position = Position { file: "f".repeat(len), ..Position::default() };
+        builder.begin(&Begin { position, ..Begin::default() });
+        builder.event(&table, Operation::Insert, 4, 0);
+        builder.row(&[], &[Cell::Null; 4]);
+        builder.commit(Commit::default());
+        let sealed = builder.seal(|_| false).unwrap().unwrap();
+        let meta = Meta::decode(&sealed.meta).unwrap();
+        let opened = Batch::open(&meta, &sealed.body, Limits::default());
+        assert_eq!(opened.is_ok(), len == 512, "{len} bytes");
     }
 }
 

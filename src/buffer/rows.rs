@@ -280,7 +280,7 @@ pub(super) fn load(db: &Connection) -> Result<Option<State>, Fault> {
 
 pub(super) fn save(db: &Connection, state: &State, space: &mut Vec<u8>) -> Result<(), Fault> {
     let replace = "INSERT OR REPLACE INTO state (only, record) VALUES (1, ?1)";
-    state.encode_in(space);
+    *space = state.encode_in(std::mem::take(space));
     db.prepare_cached(replace)?.execute([&*space])?;
     Ok(())
 }

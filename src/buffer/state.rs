@@ -101,8 +101,8 @@ impl State {
     }
 
     /// The same in memory that is there.
-    pub(super) fn encode_in(&self, space: &mut Vec<u8>) {
-        *space = sealed(self, std::mem::take(space));
+    pub(super) fn encode_in(&self, space: Vec<u8>) -> Vec<u8> {
+        sealed(self, space)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Fault> {

@@ -132,7 +132,7 @@ impl Ledger {
     fn has(&self, meta: &Meta, transaction: &Transaction) -> bool {
         let begins = Position {
             server: meta.first.server.clone(),
-            file: transaction.file.clone(),
+            file: transaction.file.to_string(),
             offset: transaction.first_offset,
             gtid: None,
         };

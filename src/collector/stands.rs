@@ -60,7 +60,7 @@ impl Stands {
         let has = |transaction: &&Transaction| {
             let begins = Position {
                 server: meta.first.server.clone(),
-                file: transaction.file.clone(),
+                file: transaction.file.to_string(),
                 offset: transaction.first_offset,
                 gtid: None,
             };
@@ -119,7 +119,7 @@ mod tests {
     fn transaction(file: u32, first_offset: u64) -> Transaction {
         Transaction {
             gtid: None,
-            file: format!("b.{file:06}"),
+            file: format!("b.{file:06}").into(),
             first_offset,
             last_offset: 0,
             timestamp_s: 0,
