@@ -41,7 +41,8 @@ pub(super) fn encode_same(value: u64, count: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the values in the layout that takes the fewest bytes, as far as a first look tells. Working space is left behind them.
+/// Appends the values in the layout that takes the fewest bytes, as far as a first look tells. Working space is left
+/// behind them.
 pub(super) fn encode(values: &mut Vec<u64>, out: &mut Vec<u8>) {
     let Some(plan) = Plan::of(values) else { return };
     let count = values.len();

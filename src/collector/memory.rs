@@ -158,7 +158,7 @@ impl Drop for Held {
     }
 }
 
-/// Batches have 64 KiB before they are compressed, unless a row is larger.
+/// Batches have 256 KiB before they are compressed, unless a row is larger.
 const SMALL_BYTES_MAX: usize = 256 << 10;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Keys are ECDSA P-256 in PKCS #8; their files have mode 0600 from the first byte on. Files appear
-//! whole or not at all, and none is ever overwritten. Validity begins an hour ago, because the clocks
+//! whole or not at all, and none is ever overwritten. Validity begins a week ago, because the clocks
 //! of small machines are seldom right.
 
 use std::fmt;

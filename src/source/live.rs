@@ -28,7 +28,7 @@ pub struct LiveSettings {
     pub endpoint: Endpoint,
     /// Our id among the server's replicas: unique, not 0, not the server's own.
     pub server_id: u32,
-    /// How often the server shall say that it is there. Default 5 s.
+    /// How often the server shall say that it is there. Default 15 s.
     pub heartbeat: Duration,
 }
 
