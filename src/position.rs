@@ -271,10 +271,12 @@ impl GtidSet {
     /// Whether this transaction is in it.
     pub fn contains(&self, gtid: &Gtid) -> bool {
         match gtid {
-            Gtid::Mysql { uuid, tag, number } => self
-                .mysql
-                .get(&(*uuid, tag.clone()))
-                .is_some_and(|all| all.iter().any(|(a, b)| (*a..*b).contains(number))),
+            Gtid::Mysql { uuid, tag, number } => {
+                self.mysql.get(&(*uuid, tag.clone())).is_some_and(|all| {
+                    let at = all.partition_point(|(_, end)| end <= number);
+                    all.get(at).is_some_and(|(start, _)| start <= number)
+                })
+            }
             Gtid::Mariadb { domain, sequence, .. } => {
                 self.mariadb.get(domain).is_some_and(|(_, last)| sequence <= last)
             }
@@ -311,6 +313,30 @@ impl GtidSet {
             }
             _ => all.push((start, end)),
         }
+    }
+
+    /// Adds many transactions, in any order.
+    pub fn insert_all(&mut self, gtids: impl Iterator<Item = Gtid>) {
+        for gtid in gtids {
+            match gtid {
+                Gtid::Mysql { uuid, tag, number } => {
+                    let all = self.mysql.entry((uuid, tag)).or_default();
+                    match all.last_mut() {
+                        Some(last) if last.1 == number => last.1 = number.saturating_add(1),
+                        _ => all.push((number, number.saturating_add(1))),
+                    }
+                }
+                gtid @ Gtid::Mariadb { .. } => self.insert(&gtid),
+            }
+        }
+        for all in self.mysql.values_mut().filter(|all| !all.is_sorted_by(|a, b| a.1 < b.0)) {
+            merge(all);
+        }
+    }
+
+    /// How many intervals and domains it has: what it takes in memory and on disk.
+    pub fn parts(&self) -> usize {
+        self.mysql.values().map(Vec::len).sum::<usize>() + self.mariadb.len()
     }
 
     /// Adds everything of another set.
@@ -496,6 +522,30 @@ mod tests {
         let set: GtidSet = text.parse().unwrap();
         let intervals = set.mysql.values().next().unwrap();
         assert_eq!((intervals.len(), intervals[0]), (199_999, (2, 3)));
+    }
+
+    #[test]
+    fn many_at_once_are_what_they_are_one_by_one() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..50 {
+            let gtid = |number: u64| match number % 5 {
+                0 => format!("0-1-{number}").parse().unwrap(),
+                1 => format!("{A}:tag:{number}").parse().unwrap(),
+                _ => format!("{A}:{number}").parse::<Gtid>().unwrap(),
+            };
+            let numbers: Vec<u64> = (0..rng.usize(..60)).map(|_| rng.u64(1..40)).collect();
+            let (mut one_by_one, mut at_once) = (GtidSet::default(), GtidSet::default());
+            for part in numbers.chunks(7) {
+                part.iter().for_each(|number| one_by_one.insert(&gtid(*number)));
+                at_once.insert_all(part.iter().map(|number| gtid(*number)));
+                assert_eq!(one_by_one, at_once);
+            }
+            let parts = at_once.mysql.values().map(Vec::len).sum::<usize>() + at_once.mariadb.len();
+            assert_eq!(at_once.parts(), parts);
+            for number in (0..45).filter(|number| number % 5 > 0) {
+                assert_eq!(at_once.contains(&gtid(number)), numbers.contains(&number), "{number}");
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What postcard sees: the body's tables of contents. The columns themselves are packed by hand.
 
-use std::iter;
+use std::marker::PhantomData;
+use std::{fmt, iter};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::position::{Gtid, Uuid, is_tag};
 
@@ -10,12 +12,16 @@ use crate::position::{Gtid, Uuid, is_tag};
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Body {
     /// Binlog files that transactions refer to.
+    #[serde(deserialize_with = "bounded")]
     pub(super) files: Vec<String>,
     /// Schema records that travel with this batch: fingerprint and record.
+    #[serde(deserialize_with = "bounded")]
     pub(super) schemas: Vec<(u64, Vec<u8>)>,
     /// Fingerprints of the tables that groups refer to.
+    #[serde(deserialize_with = "bounded")]
     pub(super) tables: Vec<u64>,
     /// What GTID numbers count in; transactions refer to them by index + 1.
+    #[serde(deserialize_with = "bounded")]
     pub(super) origins: Vec<Origin>,
     /// Transactions, complete or (in a part) one that is not.
     pub(super) transactions: u32,
@@ -30,6 +36,7 @@ pub(super) struct Body {
     #[serde(with = "bytes")]
     pub(super) event_columns: Vec<u8>,
     /// The rows, by table, operation and image shape.
+    #[serde(deserialize_with = "bounded")]
     pub(super) groups: Vec<GroupRecord>,
 }
 
@@ -84,6 +91,36 @@ pub(super) struct GroupRecord {
 pub(super) enum Origin {
     Mysql { uuid: Uuid, tag: String },
     Mariadb { domain: u32, server: u32 },
+}
+
+/// Entries that a list of the body has at most: an empty name takes a byte here, and seventy in memory. A batch has no
+/// more rows ([`Limits`](super::Limits) of an agent).
+const ENTRIES_MAX: usize = 1 << 20;
+
+/// A list of at most [`ENTRIES_MAX`] entries.
+fn bounded<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    struct List<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(entry) = entries.next_element()? {
+                if list.len() == ENTRIES_MAX {
+                    return Err(A::Error::custom("more entries than a batch has"));
+                }
+                list.push(entry);
+            }
+            Ok(list)
+        }
+    }
+
+    from.deserialize_seq(List(PhantomData))
 }
 
 /// Bytes at once, not one by one: postcard writes both in the same way.

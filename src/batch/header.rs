@@ -3,7 +3,7 @@
 use postcard::ser_flavors::Size;
 use serde::{Deserialize, Serialize};
 
-use crate::position::{Position, Sequence};
+use crate::position::{Position, SERVER_ID_LEN_MAX, Sequence};
 
 use super::BatchError;
 use super::cursor::{Cursor, put_varint};
@@ -14,6 +14,9 @@ const VERSION: u8 = 2;
 
 /// No identity or meta is longer: names and positions have limits of their own.
 const HEADER_BYTES_MAX: u64 = 16 * 1024;
+
+/// What the name of no binlog file exceeds, in bytes: `FN_REFLEN` of `include/my_io.h`.
+pub(super) const FILE_LEN_MAX: usize = 512;
 
 /// Most metas are shorter.
 const META_BYTES_USUAL: usize = 256;
@@ -160,7 +163,14 @@ impl Meta {
 
     /// Reads what [`Meta::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, BatchError> {
-        postcard::from_bytes(bytes).map_err(|_| BatchError::Refused("meta"))
+        let meta: Self = postcard::from_bytes(bytes).map_err(|_| BatchError::Refused("meta"))?;
+        let sound = |position: &Position| {
+            position.server.0.len() <= SERVER_ID_LEN_MAX && position.file.len() <= FILE_LEN_MAX
+        };
+        if !sound(&meta.first) || !sound(&meta.last) {
+            return Err(BatchError::TooLarge("name of a server or a file"));
+        }
+        Ok(meta)
     }
 }
 

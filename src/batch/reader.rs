@@ -15,6 +15,7 @@ use super::body::{
 use super::column::{Decoded, charge};
 use super::cursor::Cursor;
 use super::group::bit;
+use super::header::FILE_LEN_MAX;
 use super::ints::{self, Beside};
 use super::{BatchError, Meta};
 
@@ -38,16 +39,16 @@ impl Default for Limits {
 /// nothing: a batch that is sealed at 4 MiB, the largest setting, can hold as many NULLs, or half a million
 /// transactions that differ by one.
 const EXPANSION_MAX: usize = 64;
-const EXPANSION_FREE: usize = 64 << 20;
+const EXPANSION_FREE: usize = 128 << 20;
+
+/// Bytes beyond which a body is one large row, whose bytes are what it takes.
+const SEALED_MAX: usize = 4 << 20;
 
 /// zstd's best: a block of 128 KiB in 4 bytes.
 const ZSTD_RATIO_MAX: usize = 32 << 10;
 
 /// What the columns of no table exceed.
 const COLUMNS_MAX: u32 = 4096;
-
-/// What the name of no binlog file exceeds, in bytes: `FN_REFLEN` of `include/my_io.h`.
-const FILE_LEN_MAX: usize = 512;
 
 /// A decompressed batch.
 #[derive(Debug)]
@@ -137,7 +138,8 @@ impl Batch {
             return Err(BatchError::Refused("tag of a GTID"));
         }
         let files = body.files.iter().map(|file| file.as_str().into()).collect();
-        let budget = len.saturating_mul(EXPANSION_MAX).saturating_add(EXPANSION_FREE);
+        let sealed = len.min(SEALED_MAX).saturating_mul(EXPANSION_MAX);
+        let budget = sealed.saturating_add(len).saturating_add(EXPANSION_FREE);
         Ok(Self { body, files, rows_max: meta.rows, budget })
     }
 
@@ -153,7 +155,9 @@ impl Batch {
 
     /// Its transactions, in commit order.
     pub fn transactions(&self) -> Result<Vec<Transaction>, BatchError> {
-        let rows = self.transaction_rows(&mut self.budget.clone())?;
+        let mut budget = self.budget;
+        let rows = self.transaction_rows(&mut budget)?;
+        charge(&mut budget, rows.len(), size_of::<Transaction>())?;
         rows.iter().map(|row| self.transaction(row)).collect()
     }
 
@@ -169,6 +173,11 @@ impl Batch {
         let events = self.event_rows(&transactions, &mut budget)?.into_iter();
         let behind = events.skip(usize::try_from(skipped).unwrap_or(usize::MAX));
         Ok(behind.fold(0, |sum, event| sum.saturating_add(event.rows)))
+    }
+
+    /// Takes every column apart, and hands out nothing: whether [`Self::replay`] can.
+    pub fn verify(&self, schema: impl Fn(u64) -> Option<Arc<Table>>) -> Result<(), BatchError> {
+        self.replay(usize::MAX, schema, |_| Ok(()))
     }
 
     /// Hands out every change in commit order, but for those of the first `skip` transactions.

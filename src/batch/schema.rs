@@ -14,8 +14,14 @@ pub fn encode_schema(table: &Table) -> Vec<u8> {
 
 /// Reads what [`encode_schema`] wrote.
 pub fn decode_schema(record: &[u8]) -> Result<Table, BatchError> {
+    if record.len() > RECORD_BYTES_MAX {
+        return Err(BatchError::TooLarge("schema record"));
+    }
     postcard::from_bytes(record).map_err(|_| BatchError::Refused("schema record"))
 }
+
+/// What no table's names, labels and columns exceed. A label of one byte takes 24 in memory.
+const RECORD_BYTES_MAX: usize = 8 << 20;
 
 /// The first 8 bytes of a record's SHA-256: what names a schema on the wire.
 pub fn fingerprint(record: &[u8]) -> u64 {

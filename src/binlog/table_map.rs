@@ -96,8 +96,14 @@ impl<'a> TableMap<'a> {
             names: Names::Unknown,
         };
         let mut reader = Reader::starting_at(self.optional, self.optional_at);
+        let mut seen = [false; 1 + u8::MAX as usize];
         while !reader.is_empty() {
             let kind = reader.u8("table map: optional field")?;
+            // No server writes one twice; each time takes as long as there are columns.
+            let seen = seen.get_mut(usize::from(kind));
+            if seen.is_some_and(|seen| std::mem::replace(seen, true)) {
+                return Err(reader.invalid(kind.into(), "table map: optional field that was there"));
+            }
             let len = reader.lenenc("table map: length of an optional field")?;
             let at = reader.at();
             let len = usize::try_from(len).unwrap_or(usize::MAX);
@@ -579,6 +585,13 @@ mod tests {
         let table = table(&map(&[1, 13, 3, 8], &[], &[1, 1, 0b1101_0000])).unwrap();
         let unsigned: Vec<_> = table.columns.iter().map(|column| column.unsigned).collect();
         assert_eq!(unsigned, [Some(true), None, Some(false), Some(true)]);
+    }
+
+    #[test]
+    fn an_optional_field_comes_once() {
+        // TINY: its signedness, and again.
+        assert!(table(&map(&[1], &[], &[1, 1, 0x80])).is_ok());
+        assert!(table(&map(&[1], &[], &[1, 1, 0x80, 1, 1, 0x80])).is_err());
     }
 
     #[test]

@@ -264,7 +264,7 @@ impl Desk {
 }
 
 /// A status is a kilobyte of JSON; each agent's last one is kept.
-const STATUS_BYTES_MAX: usize = 16 << 10;
+pub(super) const STATUS_BYTES_MAX: usize = 16 << 10;
 /// What of a stranger's words is shown in the log.
 const SHOWN_CHARS_MAX: usize = 100;
 

@@ -6,11 +6,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::batch::{
     Ack, Batch, BatchError, Demand, Fragment, Identity, Limits, Message, Transaction,
+    decode_schema, fingerprint,
 };
+use crate::binlog::table::Table;
 use crate::mqtt::Bytes;
 use crate::position::{Position, Sequence};
 
@@ -92,14 +95,32 @@ pub struct Intake {
     /// Agents of which parts of a transaction are in the log that went on at another collector.
     left: HashSet<String>,
     ledgers: HashMap<String, Ledger>,
-    /// Schemas known to be in the log, by agent.
-    known: HashMap<String, HashSet<u64>>,
+    /// Of schemas that are in the log.
+    tables: Tables,
     /// What was demanded of whom and when: one demand is enough for all batches that it concerns.
     demanded: HashMap<String, (Ack, Instant)>,
 }
 
 /// The same demand is not repeated within this time: its answer is still under way.
 const DEMAND_AGAIN: Duration = Duration::from_millis(500);
+
+/// Tables by agent and fingerprint.
+type Tables = HashMap<(String, u64), Arc<Table>>;
+
+/// Tables remembered; beyond it all are forgotten and read again.
+const TABLES_MAX: usize = 4096;
+
+/// Intervals of GTIDs of one agent: each takes 16 bytes, and is written with every batch. Servers have a handful.
+const GTID_PARTS_MAX: usize = 1 << 20;
+
+/// Why the tables of a batch are not at hand.
+enum Unlearned {
+    Log(LogError),
+    /// A record that cannot be read, or is not what it is named by.
+    Batch(BatchError),
+    /// A record that is not here.
+    Missing,
+}
 
 /// One batch that is to be logged.
 struct Line {
@@ -134,6 +155,8 @@ impl Wanted {
 struct Draft {
     ledgers: HashMap<String, Ledger>,
     schemas: Vec<(String, u64, Vec<u8>)>,
+    /// Those of the log and of the schemas above.
+    tables: Tables,
     entries: Vec<Line>,
     demands: HashMap<String, Wanted>,
     touched: Vec<String>,
@@ -165,10 +188,10 @@ impl Intake {
                 .ok_or_else(|| LogError::Damaged(format!("the ledger of agent {agent}")))?;
             ledgers.insert(agent, ledger);
         }
-        let (known, demanded) = (HashMap::new(), HashMap::new());
+        let (tables, demanded) = (HashMap::new(), HashMap::new());
         let (assembly, elsewhere) = (Assembly::new(limits), Elsewhere::default());
         let left = HashSet::new();
-        Ok(Self { log, limits, assembly, elsewhere, left, ledgers, known, demanded })
+        Ok(Self { log, limits, assembly, elsewhere, left, ledgers, tables, demanded })
     }
 
     /// The fragments that wait for others, for an intake that takes this one's place.
@@ -233,12 +256,13 @@ impl Intake {
             draft.taken.refused.push(refusal);
         }
         self.write(&draft)?;
-        let Draft { ledgers, schemas, demands, touched, left, abandoned, mut taken, .. } = draft;
+        let Draft { ledgers, tables, demands, touched, left, abandoned, mut taken, .. } = draft;
         self.left.extend(left);
         self.left.retain(|agent| !abandoned.contains(agent));
-        for (agent, fingerprint, _) in schemas {
-            self.known.entry(agent).or_default().insert(fingerprint);
+        if self.tables.len() > TABLES_MAX {
+            self.tables.clear();
         }
+        self.tables.extend(tables);
         self.ledgers.extend(ledgers);
         for agent in touched {
             let demand = demands.get(&agent).copied();
@@ -286,10 +310,20 @@ impl Intake {
             Ok(both) => both,
             Err(error) => return Ok(Some(Refusal::Batch(error))),
         };
-        if !self.knows_all(agent, &batch, draft)? {
-            let (demand, why) = (Demand::Schemas, "a table's schema is not here");
-            draft.want(agent, Wanted { demand, epoch: message.identity.epoch, why });
-            return Ok(None);
+        let tables = match self.learn(agent, &batch, draft) {
+            Ok(tables) => tables,
+            Err(Unlearned::Missing) => {
+                let (demand, why) = (Demand::Schemas, "a table's schema is not here");
+                draft.want(agent, Wanted { demand, epoch: message.identity.epoch, why });
+                return Ok(None);
+            }
+            Err(Unlearned::Batch(error)) => return Ok(Some(Refusal::Batch(error))),
+            Err(Unlearned::Log(error)) => return Err(error),
+        };
+        // What is logged is read by every sink: one that cannot be taken apart would stop them all.
+        let table = |fingerprint| tables.get(&(agent.to_owned(), fingerprint)).cloned();
+        if let Err(error) = batch.verify(table) {
+            return Ok(Some(Refusal::Batch(error)));
         }
         let skip = if overlaps { ledger.skip(&message.meta, &transactions) } else { 0 };
         let rows = match batch.rows_behind(skip as usize) {
@@ -308,9 +342,13 @@ impl Intake {
         }
         let gtids = transactions.into_iter().filter_map(|transaction| transaction.gtid);
         ledger.record(&message.identity, &message.meta, message.crc, gtids, skip);
+        if ledger.gtid_parts() > GTID_PARTS_MAX {
+            return Ok(Some(Refusal::Batch(BatchError::TooLarge("set of GTIDs"))));
+        }
         for (fingerprint, record) in batch.schemas() {
             draft.schemas.push((agent.to_owned(), *fingerprint, record.clone()));
         }
+        draft.tables.extend(tables);
         let (epoch, sequence) = (message.identity.epoch, message.identity.sequence);
         let completes = !message.meta.continues;
         let left = self.left.contains(agent) || draft.left.contains(agent);
@@ -359,17 +397,33 @@ impl Intake {
         }
     }
 
-    fn knows_all(&self, agent: &str, batch: &Batch, draft: &Draft) -> Result<bool, LogError> {
-        for fingerprint in batch.tables() {
-            let here = batch.schemas().iter().any(|(own, _)| own == fingerprint)
-                || self.known.get(agent).is_some_and(|known| known.contains(fingerprint))
-                || draft.schemas.iter().any(|(whose, own, _)| whose == agent && own == fingerprint)
-                || self.log.has_schema(agent, *fingerprint)?;
-            if !here {
-                return Ok(false);
+    /// The tables that a batch has rows of, and those whose schemas travel with it.
+    fn learn(&self, agent: &str, batch: &Batch, draft: &Draft) -> Result<Tables, Unlearned> {
+        let mut tables = Tables::new();
+        for (name, record) in batch.schemas() {
+            if fingerprint(record) != *name {
+                return Err(Unlearned::Batch(BatchError::Checksum("schema record")));
             }
+            let table = decode_schema(record).map_err(Unlearned::Batch)?;
+            tables.insert((agent.to_owned(), *name), Arc::new(table));
         }
-        Ok(true)
+        for name in batch.tables() {
+            let key = (agent.to_owned(), *name);
+            if tables.contains_key(&key) {
+                continue;
+            }
+            let known = draft.tables.get(&key).or_else(|| self.tables.get(&key));
+            let table = match known {
+                Some(table) => Arc::clone(table),
+                None => {
+                    let record = self.log.schema(agent, *name).map_err(Unlearned::Log)?;
+                    let table = decode_schema(&record.ok_or(Unlearned::Missing)?);
+                    Arc::new(table.map_err(Unlearned::Batch)?)
+                }
+            };
+            tables.insert(key, table);
+        }
+        Ok(tables)
     }
 
     fn write(&mut self, draft: &Draft) -> Result<(), LogError> {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::batch::{Begin, Builder, Commit, Follows, Fragments, Identity, Sealed, frame};
+use crate::batch::{Begin, Builder, Commit, Follows, Fragments, Identity, Meta, Sealed, frame};
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::{Column, Kind, Table};
 use crate::collector::log::Settings;
@@ -103,6 +103,39 @@ fn fragments_are_a_batch_when_all_are_there() {
     let taken = intake.take(&group, now).unwrap();
     assert_eq!((taken.batches, taken.rows), (2, 2));
     assert_eq!(taken.acks.last().unwrap().1.sequence, Sequence(3));
+}
+
+#[test]
+fn what_would_stop_every_sink_is_not_logged() {
+    let (folder, now) = (TempDir::new().unwrap(), Instant::now());
+    let mut intake = intake(&folder, "l");
+    // A schema under another's name; one that is none; and rows that are not there, of a known table.
+    let record = crate::batch::encode_schema(&Table::default());
+    let name = crate::batch::fingerprint(&record);
+    let none = b"no schema".to_vec();
+    for schemas in [vec![(name ^ 1, record)], vec![(crate::batch::fingerprint(&none), none)]] {
+        let sealed = crate::batch::schema_batch(schemas, 1).unwrap();
+        let (_, message) = Edge::new().framed(&sealed);
+        let taken = intake.take(&[inbound(message)], now).unwrap();
+        assert!(matches!(taken.refused.as_slice(), [Some(Refusal::Batch(_))]), "{taken:?}");
+    }
+    let mut edge = Edge::new();
+    edge.builder = Builder::new(crate::batch::Settings { level: 0 });
+    edge.transaction(40);
+    let mut sealed = edge.builder.seal(|_| false).unwrap().unwrap();
+    // One byte of the group's data is gone: its length, then no NULLs, one length of 40, raw.
+    let mut meta = Meta::decode(&sealed.meta).unwrap();
+    let len = sealed.body.windows(6).position(|at| at == [45, 0, 0, 0, 40, 0]).unwrap();
+    sealed.body[len] -= 1;
+    sealed.body.pop();
+    meta.plain_len -= 1;
+    meta.plain_crc = crc32c::crc32c(&sealed.body);
+    assert!(Batch::open(&meta, &sealed.body, Limits::default()).is_ok());
+    sealed.meta = meta.encode();
+    let (_, message) = edge.framed(&sealed);
+    let taken = intake.take(&[inbound(message)], now).unwrap();
+    assert!(matches!(taken.refused.as_slice(), [Some(Refusal::Batch(_))]), "{taken:?}");
+    assert_eq!(intake.log().last(), 0);
 }
 
 #[test]

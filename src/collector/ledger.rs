@@ -195,8 +195,13 @@ impl Ledger {
         if meta.last.order(&self.position) != Some(Ordering::Less) {
             self.position = meta.last.clone();
         }
-        gtids.for_each(|gtid| self.gtids.insert(&gtid));
+        self.gtids.insert_all(gtids);
         self.remember_file(&meta.first.file, meta.file_created_s);
+    }
+
+    /// How many intervals and domains its GTIDs have.
+    pub fn gtid_parts(&self) -> usize {
+        self.gtids.parts()
     }
 
     fn remember_file(&mut self, file: &str, created_s: u32) {

@@ -28,6 +28,8 @@ use crate::mqtt::{
 };
 use crate::transport::is_agent_name;
 
+use super::desk::STATUS_BYTES_MAX;
+
 /// What a subscriber is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -296,6 +298,9 @@ impl Subscriber {
         let agent = agent.to_owned();
         self.news.push_back(match channel {
             Channel::Data => News::Batch { agent, message: payload },
+            Channel::Status if payload.len() > STATUS_BYTES_MAX => {
+                News::Stray(format!("{topic}, {} bytes", payload.len()))
+            }
             Channel::Status => News::Status { agent, text: payload },
             Channel::Ack => match Ack::decode(&payload) {
                 Ok(ack) => News::Heard { agent, ack },

@@ -185,8 +185,17 @@ impl Connection {
     /// # Errors
     /// As [`Connection::query_each`].
     pub fn query(&mut self, sql: &str) -> Result<Vec<TextRow>, MysqlError> {
-        let mut rows = Vec::new();
-        self.query_each(sql, |row| rows.push(row))?;
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        self.query_each(sql, |row| {
+            // A row of nothing takes a byte on its way, and a hundred here.
+            bytes += size_of::<TextRow>() + row.len() * size_of::<Option<String>>();
+            if bytes <= RESULT_BYTES_MAX {
+                rows.push(row);
+            }
+        })?;
+        if bytes > RESULT_BYTES_MAX {
+            return Err(MysqlError::ResultTooLarge { max: RESULT_BYTES_MAX });
+        }
         Ok(rows)
     }
 
