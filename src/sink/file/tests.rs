@@ -10,7 +10,16 @@ fn settings(folder: &Path) -> Settings {
 }
 
 fn opened(folder: &TempDir) -> Files {
-    Files::open(settings(folder.path())).unwrap()
+    loop {
+        match Files::open(settings(folder.path())) {
+            Ok(files) => return files,
+            // Another test starts a process: until that has become another program, it holds our lock too.
+            Err(SinkError::Refused(why)) if why.contains("is locked") => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 fn refused(folder: &TempDir) -> String {
