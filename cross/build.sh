@@ -82,8 +82,10 @@ case $way in
   2) library ;;
   *) die "WAY is '$way', must be 1 or 2" ;;
 esac
-# The library's source may lie below this folder; of several prefixes that fit, the last counts.
-flags+=" --remap-path-prefix=$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/src/rust=/rust"
+# The library's source may lie below this folder, and is then told from here on or in full; of several prefixes that fit, the
+# last counts.
+source=$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/src/rust
+flags+=" --remap-path-prefix=$source=/rust --remap-path-prefix=${source#"$PWD/"}=/rust"
 export "CARGO_TARGET_${upper}_RUSTFLAGS=$flags"
 ${CARGO:-cargo} "${build[@]}" --locked --release --bin rivulet --target "$target" "${features[@]}" >&2
 
