@@ -23,7 +23,7 @@
 //! 4. **Fail loud.** What cannot be decoded exactly stops the stream with an error that says where.
 //! 5. **Bounded.** Memory and disk have limits; a full buffer stops the reading, it never drops.
 //! 6. **It mends itself**, or reports precisely what it cannot mend.
-//! 7. **Closed.** Nothing is accepted without authentication; TLS verification is never off.
+//! 7. **Closed.** Nothing is accepted without authentication; where there is TLS, its verification is never off.
 //!
 //! # The rooms, and the rule
 //!

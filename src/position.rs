@@ -304,14 +304,12 @@ impl GtidSet {
             return;
         }
         let all = self.mysql.entry((uuid, tag.to_owned())).or_default();
-        match all.last_mut() {
-            // The usual case: the next number of the newest interval.
-            Some(last) if last.1 == start => last.1 = end,
-            Some(last) if start < last.1 => {
-                all.push((start, end));
-                merge(all);
-            }
-            _ => all.push((start, end)),
+        append(all, start, end);
+        // What is behind all others, as most are, is where it belongs.
+        if let [.., before, last] = all.as_slice()
+            && last.0 <= before.1
+        {
+            merge(all);
         }
     }
 
@@ -319,12 +317,9 @@ impl GtidSet {
     pub fn insert_all(&mut self, gtids: impl Iterator<Item = Gtid>) {
         for gtid in gtids {
             match gtid {
+                Gtid::Mysql { number: u64::MAX, .. } => {}
                 Gtid::Mysql { uuid, tag, number } => {
-                    let all = self.mysql.entry((uuid, tag)).or_default();
-                    match all.last_mut() {
-                        Some(last) if last.1 == number => last.1 = number.saturating_add(1),
-                        _ => all.push((number, number.saturating_add(1))),
-                    }
+                    append(self.mysql.entry((uuid, tag)).or_default(), number, number + 1);
                 }
                 gtid @ Gtid::Mariadb { .. } => self.insert(&gtid),
             }
@@ -363,6 +358,14 @@ impl PartialOrd for GtidSet {
             (false, true) => Some(Ordering::Less),
             (false, false) => None,
         }
+    }
+}
+
+/// Lengthens the newest interval, or puts another behind it.
+fn append(all: &mut Vec<(u64, u64)>, start: u64, end: u64) {
+    match all.last_mut() {
+        Some(last) if last.1 == start => last.1 = end,
+        _ => all.push((start, end)),
     }
 }
 

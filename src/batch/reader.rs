@@ -7,7 +7,7 @@ use zstd::bulk::Decompressor;
 
 use crate::binlog::rows::{Cell, Operation};
 use crate::binlog::table::Table;
-use crate::position::Gtid;
+use crate::position::{Gtid, Position, ServerId};
 
 use super::body::{
     Body, EventRow, FIRST_OFFSET, GroupRecord, LAST_OFFSET, OFFSET, Origin, TransactionRow, ends,
@@ -81,6 +81,14 @@ pub struct Transaction {
     pub committed_us: Option<u64>,
     /// The storage engine's number, where there is one.
     pub xid: Option<u64>,
+}
+
+impl Transaction {
+    /// Where it begins, at this server.
+    pub fn begins(&self, server: &ServerId) -> Position {
+        let (server, file) = (server.clone(), self.file.to_string());
+        Position { server, file, offset: self.first_offset, gtid: None }
+    }
 }
 
 /// One row's change.

@@ -3,7 +3,6 @@
 //! A sink that fails stops nobody else: it is opened again, later and later, and goes on behind what
 //! it committed last. An operator's wish to replay is honoured between two transactions.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -12,13 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{error, info, warn};
 
 use crate::batch::{Batch, BatchError, Limits, Message, RowChange, decode_schema};
-use crate::binlog::table::Table;
 use crate::envelope::debezium::{Debezium, Options};
 use crate::envelope::{Change, EnvelopeError};
 use crate::sink::{Sink, SinkError};
 
 use super::figures::Pulse;
-use super::log::{LogError, Logged, Reader};
+use super::log::{LogError, Logged, Reader, TABLES_MAX, Tables};
 use super::stands::Stands;
 
 /// Makes a sink, anew after each failure. The reader is for sinks whose cursor the log keeps.
@@ -127,11 +125,6 @@ struct Target<'a> {
     sink: &'a mut dyn Sink,
 }
 
-/// Schemas by agent and fingerprint.
-type Schemas = HashMap<(String, u64), Arc<Table>>;
-
-/// Schemas remembered; beyond it all are forgotten and read again.
-const SCHEMAS_MAX: usize = 4096;
 /// A sink commits at least this often while it is behind.
 const COMMIT_ENTRIES: u32 = 64;
 const WAIT_MAX: Duration = Duration::from_millis(500);
@@ -177,7 +170,7 @@ impl Feed {
         self.passed.store(cursor, Ordering::Relaxed);
         info!("sink {}: goes on behind entry {cursor} of the log", self.name);
         let mut envelope = Debezium::new(self.options);
-        let (mut schemas, mut heard, mut uncommitted) = (Schemas::new(), 0, 0u32);
+        let (mut schemas, mut heard, mut uncommitted) = (Tables::new(), 0, 0u32);
         let (mut line, mut whole) = (Vec::new(), true);
         let mut stands = Stands::read(sink.note());
         loop {
@@ -251,7 +244,7 @@ impl Feed {
         &self,
         entry: &Logged,
         reader: &Reader,
-        schemas: &mut Schemas,
+        schemas: &mut Tables,
         envelope: &mut Debezium,
         to: &mut Target<'_>,
     ) -> Result<(), FeedError> {
@@ -289,9 +282,9 @@ fn learn(
     entry: &Logged,
     batch: &Batch,
     reader: &Reader,
-    schemas: &mut Schemas,
+    schemas: &mut Tables,
 ) -> Result<(), FeedError> {
-    if schemas.len() > SCHEMAS_MAX {
+    if schemas.len() > TABLES_MAX {
         schemas.clear();
     }
     for fingerprint in batch.tables() {

@@ -20,7 +20,7 @@ use crate::position::{Position, Sequence};
 use super::assembly::{self, Assembly};
 use super::elsewhere::Elsewhere;
 use super::ledger::{Ledger, Verdict};
-use super::log::{Entry, Log, LogError};
+use super::log::{Entry, Log, LogError, TABLES_MAX, Tables};
 
 /// A batch as it came in, and who sent it.
 #[derive(Clone, Debug)]
@@ -103,12 +103,6 @@ pub struct Intake {
 
 /// The same demand is not repeated within this time: its answer is still under way.
 const DEMAND_AGAIN: Duration = Duration::from_millis(500);
-
-/// Tables by agent and fingerprint.
-type Tables = HashMap<(String, u64), Arc<Table>>;
-
-/// Tables remembered; beyond it all are forgotten and read again.
-const TABLES_MAX: usize = 4096;
 
 /// Intervals of GTIDs of one agent: each takes 16 bytes, and is written with every batch. Servers have a handful.
 const GTID_PARTS_MAX: usize = 1 << 20;
@@ -321,8 +315,7 @@ impl Intake {
             Err(Unlearned::Log(error)) => return Err(error),
         };
         // What is logged is read by every sink: one that cannot be taken apart would stop them all.
-        let table = |fingerprint| tables.get(&(agent.to_owned(), fingerprint)).cloned();
-        if let Err(error) = batch.verify(table) {
+        if let Err(error) = batch.verify(|name| tables.get(&name).cloned()) {
             return Ok(Some(Refusal::Batch(error)));
         }
         let skip = if overlaps { ledger.skip(&message.meta, &transactions) } else { 0 };
@@ -330,25 +323,25 @@ impl Intake {
             Ok(rows) => rows,
             Err(error) => return Ok(Some(Refusal::Batch(error))),
         };
-        let brought = draft.brought(agent);
-        brought.batches += 1;
-        brought.bytes += bytes.len() as u64;
-        brought.rows += rows;
-        brought.let_go += u64::from(gap);
-        let ended = transactions.iter().skip(skip as usize).filter(|one| one.last_offset > 0);
-        brought.committed_us.extend(ended.map(committed_us));
-        if gap {
-            draft.taken.gaps.push(gap_text(agent, &ledger, &message.identity));
-        }
-        let gtids = transactions.into_iter().filter_map(|transaction| transaction.gtid);
+        let gap = gap.then(|| gap_text(agent, &ledger, &message.identity));
+        let gtids = transactions.iter().filter_map(|transaction| transaction.gtid.clone());
         ledger.record(&message.identity, &message.meta, message.crc, gtids, skip);
         if ledger.gtid_parts() > GTID_PARTS_MAX {
             return Ok(Some(Refusal::Batch(BatchError::TooLarge("set of GTIDs"))));
         }
+        let brought = draft.brought(agent);
+        brought.batches += 1;
+        brought.bytes += bytes.len() as u64;
+        brought.rows += rows;
+        brought.let_go += u64::from(gap.is_some());
+        let ended = transactions.iter().skip(skip as usize).filter(|one| one.last_offset > 0);
+        brought.committed_us.extend(ended.map(committed_us));
+        draft.taken.gaps.extend(gap);
         for (fingerprint, record) in batch.schemas() {
             draft.schemas.push((agent.to_owned(), *fingerprint, record.clone()));
         }
-        draft.tables.extend(tables);
+        let of_agent = |(name, table)| ((agent.to_owned(), name), table);
+        draft.tables.extend(tables.into_iter().map(of_agent));
         let (epoch, sequence) = (message.identity.epoch, message.identity.sequence);
         let completes = !message.meta.continues;
         let left = self.left.contains(agent) || draft.left.contains(agent);
@@ -398,20 +391,25 @@ impl Intake {
     }
 
     /// The tables that a batch has rows of, and those whose schemas travel with it.
-    fn learn(&self, agent: &str, batch: &Batch, draft: &Draft) -> Result<Tables, Unlearned> {
-        let mut tables = Tables::new();
+    fn learn(
+        &self,
+        agent: &str,
+        batch: &Batch,
+        draft: &Draft,
+    ) -> Result<HashMap<u64, Arc<Table>>, Unlearned> {
+        let mut tables = HashMap::new();
         for (name, record) in batch.schemas() {
             if fingerprint(record) != *name {
                 return Err(Unlearned::Batch(BatchError::Checksum("schema record")));
             }
             let table = decode_schema(record).map_err(Unlearned::Batch)?;
-            tables.insert((agent.to_owned(), *name), Arc::new(table));
+            tables.insert(*name, Arc::new(table));
         }
         for name in batch.tables() {
-            let key = (agent.to_owned(), *name);
-            if tables.contains_key(&key) {
+            if tables.contains_key(name) {
                 continue;
             }
+            let key = (agent.to_owned(), *name);
             let known = draft.tables.get(&key).or_else(|| self.tables.get(&key));
             let table = match known {
                 Some(table) => Arc::clone(table),
@@ -421,7 +419,7 @@ impl Intake {
                     Arc::new(table.map_err(Unlearned::Batch)?)
                 }
             };
-            tables.insert(key, table);
+            tables.insert(*name, table);
         }
         Ok(tables)
     }

@@ -130,13 +130,7 @@ impl Ledger {
     }
 
     fn has(&self, meta: &Meta, transaction: &Transaction) -> bool {
-        let begins = Position {
-            server: meta.first.server.clone(),
-            file: transaction.file.to_string(),
-            offset: transaction.first_offset,
-            gtid: None,
-        };
-        match begins.order(&self.position) {
+        match transaction.begins(&meta.first.server).order(&self.position) {
             // Positions here stand at ends, so what begins before one has ended by it.
             Some(order) => order == Ordering::Less,
             None => transaction.gtid.as_ref().is_some_and(|gtid| self.gtids.contains(gtid)),

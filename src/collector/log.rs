@@ -21,12 +21,15 @@ mod wishes;
 
 pub use backup::{Copied, backup};
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::binlog::table::Table;
 use crate::buffer::file::{self, Kind, Lock, Transaction, Tuning};
 use crate::buffer::{DiskCause, Fault};
 use crate::position::Sequence;
@@ -199,13 +202,6 @@ impl Log {
     /// A schema record of an agent.
     pub fn schema(&self, agent: &str, fingerprint: u64) -> Result<Option<Vec<u8>>, LogError> {
         schema(&self.db, agent, fingerprint)
-    }
-
-    /// Whether a schema record of an agent is here.
-    pub fn has_schema(&self, agent: &str, fingerprint: u64) -> Result<bool, LogError> {
-        let select = "SELECT 1 FROM schema WHERE agent = ?1 AND fingerprint = ?2";
-        let key = params![agent, fingerprint.cast_signed()];
-        Ok(self.db.prepare_cached(select)?.query_row(key, |_| Ok(())).optional()?.is_some())
     }
 
     /// The number of the last entry; 0 if there was none yet.
@@ -404,6 +400,12 @@ fn forget_parts(db: &Connection, agent: &str) -> Result<(), LogError> {
     db.prepare_cached("DELETE FROM part WHERE agent = ?1")?.execute([agent])?;
     Ok(())
 }
+
+/// Tables of schema records, by agent and fingerprint.
+pub(super) type Tables = HashMap<(String, u64), Arc<Table>>;
+
+/// Tables remembered; beyond it all are forgotten and read again.
+pub(super) const TABLES_MAX: usize = 4096;
 
 fn schema(db: &Connection, agent: &str, fingerprint: u64) -> Result<Option<Vec<u8>>, LogError> {
     let select = "SELECT crc, record FROM schema WHERE agent = ?1 AND fingerprint = ?2";

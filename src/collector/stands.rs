@@ -58,13 +58,7 @@ impl Stands {
         }
         let Some(stand) = self.stands.get(agent) else { return 0 };
         let has = |transaction: &&Transaction| {
-            let begins = Position {
-                server: meta.first.server.clone(),
-                file: transaction.file.to_string(),
-                offset: transaction.first_offset,
-                gtid: None,
-            };
-            stand.has(&begins, meta.file_created_s)
+            stand.has(&transaction.begins(&meta.first.server), meta.file_created_s)
         };
         u32::try_from(transactions.iter().take_while(has).count()).unwrap_or(u32::MAX)
     }

@@ -1,8 +1,8 @@
 //! SHELL: a password that never shows itself, and the file that it is read from.
 //!
 //! A password is never written into the configuration: it is named by file or by environment
-//! variable. A file is read anew whenever it is asked for: by the collector for each connection to its broker, by the agent
-//! when it starts.
+//! variable. A file is read anew whenever it is asked for: by the collector for each connection to its
+//! broker, by the agent when it starts.
 
 use std::fmt;
 use std::fs::File;

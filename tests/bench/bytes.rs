@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
 
 use rivulet::binlog::rows::{Cell, Operation};
 use rivulet::binlog::table::Table;
@@ -14,6 +13,7 @@ use rivulet::envelope::debezium::{Debezium, Options};
 use rivulet::envelope::maxwell::{Maxwell, Place};
 
 use super::cutting::{Cut, Images, batches, framed_bytes};
+use super::decoding::seconds;
 use super::figures::Figures;
 use super::log::{Item, Log};
 
@@ -97,10 +97,8 @@ fn costs(load: &str, log: &Log, lines: &mut Lines<'_>, figures: &mut Figures) {
 /// How often each is timed.
 const TURNS: usize = 5;
 
-fn shorten(least: &mut f64, mut work: impl FnMut()) {
-    let began = Instant::now();
-    work();
-    *least = began.elapsed().as_secs_f64().min(*least);
+fn shorten(least: &mut f64, work: impl FnOnce()) {
+    *least = seconds(work).min(*least);
 }
 
 fn packed(bytes: &[u8], level: i32) -> usize {

@@ -20,10 +20,12 @@ pub(crate) fn run(load: &str, log: &Log, figures: &mut Figures) {
 
 /// The fastest of five turns, seconds: what disturbs only ever slows down.
 pub(crate) fn best(mut work: impl FnMut()) -> f64 {
-    let mut turn = || {
-        let started = Instant::now();
-        work();
-        started.elapsed().as_secs_f64()
-    };
-    (0..5).map(|_| turn()).fold(f64::INFINITY, f64::min)
+    (0..5).map(|_| seconds(&mut work)).fold(f64::INFINITY, f64::min)
+}
+
+/// One turn.
+pub(crate) fn seconds(work: impl FnOnce()) -> f64 {
+    let started = Instant::now();
+    work();
+    started.elapsed().as_secs_f64()
 }
